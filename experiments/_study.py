@@ -1,0 +1,205 @@
+"""The main job, once, for the demo and for the experiments: train a target, find it in a random network, certify it."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from strongticket import Domain, Target, Ticket, architecture
+from strongticket.certificate import Certificate
+from strongticket.certify import Margins, Report, examine, margins, sample
+from strongticket.constructions import Construction, Pensia2020Optimal
+from strongticket.constructions._construction import Progress
+from strongticket.data import Dataset
+from strongticket.data import load as load_data
+from strongticket.models import sparse_module
+from strongticket.models.training import RECIPES, logits, train
+from strongticket.ticketfile import dumps, loads
+
+__all__ = ["DATA", "Study", "Trained", "default_model", "study", "train_target"]
+
+DATA = ("digits", "mnist", "fashion-mnist", "cifar10")
+_MODELS = {"digits": "mlp-64-64-10", "cifar10": "mlp-3072-256-10"}
+
+
+def default_model(data: str) -> str:
+    """Return the architecture that is used for a data set when none is named."""
+    return _MODELS.get(data, "mlp-784-500-10")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained target with its data and its logits on the test set."""
+
+    target: Target
+    data: Dataset
+    logits: Tensor  # [tests, classes]
+    seconds: float
+
+    @property
+    def accuracy(self) -> float:
+        """Share of test inputs classified correctly."""
+        return _share(self.logits.argmax(1) == self.data.test.labels)
+
+
+def train_target(data: str, model: str, *, seed: int, folder: str | None = None) -> Trained:
+    """Train a target on a data set by its recipe; all weights stay in [-1, 1], which the construction asks for."""
+    clock = time.perf_counter()
+    loaded = load_data(data, folder=folder, seed=seed)
+    recipe = RECIPES["digits" if data == "digits" else "mnist"]
+    trained = train(
+        architecture(model),
+        loaded.train.inputs,
+        loaded.train.labels,
+        recipe,
+        seed=seed,
+        max_weight=1.0,
+        validation=(loaded.validation.inputs, loaded.validation.labels),
+    )
+    target = Target.from_module(trained.module)
+    return Trained(target, loaded, logits(trained.module, loaded.test.inputs), time.perf_counter() - clock)
+
+
+@dataclass(frozen=True)
+class Study:
+    """Everything that the main job found out about one target and its ticket.
+
+    Args:
+        trained: the target.
+        construction: what the proof gave.
+        ticket: the ticket, reloaded from the bytes of its file, with certificates.
+        file: those bytes.
+        logits: the ticket's outputs on the test set, [tests, classes].
+        box, ball: what was proved over the data's box, and over the box cut by the largest norm of a test input.
+        sampled: the largest difference found over the box.
+        margins: how many test predictions provably cannot differ.
+        strict: whether seed times mask gave the evaluated network's weights bit for bit.
+        seconds: wall-clock time by stage.
+    """
+
+    trained: Trained
+    construction: Construction
+    ticket: Ticket
+    file: bytes
+    logits: Tensor
+    box: Report
+    ball: Report
+    sampled: Certificate
+    margins: Margins
+    strict: bool
+    seconds: dict[str, float]
+
+    @property
+    def logit_range(self) -> float:
+        """Largest minus smallest logit of the target on the test set."""
+        return float(self.trained.logits.max() - self.trained.logits.min())
+
+    def to_json(self) -> dict[str, Any]:
+        """Return every number as JSON."""
+        trained, data = self.trained, self.trained.data
+        change = (self.logits - trained.logits).abs()
+        found = self.sampled.error
+        return {
+            "data": data.name,
+            "note": data.note,
+            "model": trained.target.architecture.id,
+            "target_weights": trained.target.architecture.size,
+            "target_digest": trained.target.digest,
+            "largest_target_weight": trained.target.largest,
+            "target_accuracy": trained.accuracy,
+            "ticket_accuracy": _share(self.logits.argmax(1) == data.test.labels),
+            "equal_predictions": _share(self.logits.argmax(1) == trained.logits.argmax(1)),
+            "proved_equal_predictions": self.margins.fraction,
+            "tests": len(data.test.labels),
+            "largest_logit_change": float(change.max()),
+            "logit_range": self.logit_range,
+            "strict_check": self.strict,
+            "proved_error_box": self.box.maximum.error,
+            "proved_error_ball": self.ball.maximum.error,
+            "ball_radius": self.ball.domain.radius,
+            "sampled_error_box": found,
+            "proved_over_sampled": self.box.maximum.error / found if found else None,
+            "proved_over_logit_range": self.box.maximum.error / self.logit_range,
+            "file_bytes": len(self.file),
+            "certificates": [certificate.to_json() for certificate in self.ticket.certificates],
+            "construction": self.construction.to_json(),
+            "seconds": self.seconds,
+            "peak_memory_bytes": _peak_memory(),
+            "torch_threads": torch.get_num_threads(),
+        }
+
+
+def study(
+    trained: Trained,
+    *,
+    weight_eps: float,
+    items: int | Literal["theorem", "information-limit"],
+    objective: Literal["sparsest", "min_error"],
+    assignment: Literal["column-aware", "fixed"] = "column-aware",
+    seed: int = 0,
+    searches: int = 64,
+    progress: Progress | None = None,
+) -> Study:
+    """Construct the ticket of a target, save and reload it, check it the strict way, certify it and evaluate it.
+
+    Args:
+        trained: the target and its data; inputs lie in [0, 1].
+        weight_eps: tolerance per weight.
+        items: candidates per weight.
+        objective: "sparsest" or "min_error".
+        assignment: "column-aware" or "fixed".
+        seed: of the random network and of the search for large differences.
+        searches: gradient ascents for the largest difference.
+        progress: see `Pensia2020Optimal.construct`.
+    """
+    box = Domain.box(0, 1)
+    inputs = trained.data.test.inputs.flatten(1)
+    radius = float(np.nextafter(inputs.double().norm(dim=1).max().item(), np.inf))
+    seconds = {"train": trained.seconds}
+    with _timed(seconds, "construct"):
+        method = Pensia2020Optimal(
+            weight_eps=weight_eps, items=items, objective=objective, assignment=assignment, domain=box, seed=seed
+        )
+        construction = method.construct(trained.target, progress=progress)
+    with _timed(seconds, "certify"):
+        report = examine(construction.best, trained.target, box)
+    with _timed(seconds, "certify on the ball"):
+        ball = examine(construction.best, trained.target, Domain(0, 1, radius))
+    with _timed(seconds, "search for a large difference"):
+        sampled = sample(construction.best, trained.target, box, trials=searches, seed=seed, inputs=inputs.numpy())
+    with _timed(seconds, "margins"):
+        sure = margins(report, trained.target, inputs)
+    with _timed(seconds, "save and load"):
+        certificates = (report.maximum, report.euclidean, ball.maximum, sampled)
+        file = dumps(construction.best.with_certificates(*certificates), provenance={"construction": construction.key})
+        ticket = loads(file)
+    with _timed(seconds, "strict check"):
+        strict = ticket == construction.best and ticket.matches(ticket.module())
+    with _timed(seconds, "evaluate"):
+        outputs = logits(sparse_module(ticket), inputs)
+    return Study(trained, construction, ticket, file, outputs, report, ball, sampled, sure, strict, seconds)
+
+
+def _share(flags: Tensor) -> float:
+    return float(flags.double().mean())
+
+
+def _peak_memory() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak if sys.platform == "darwin" else peak * 1024)
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    clock = time.perf_counter()
+    yield
+    seconds[stage] = time.perf_counter() - clock

@@ -1,0 +1,213 @@
+"""The object that certificates are about: a target, and layer by layer how a collapsed ticket departs from it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import final
+
+import numpy as np
+
+from strongticket.certificate import Domain
+from strongticket.certify._matrix import Matrix
+from strongticket.certify._rounding import UNIT, Floats, above, norm_above, outward
+from strongticket.certify.collapse import Collapsed, Sums
+from strongticket.models import Target
+
+__all__ = ["Difference", "Gap", "Inputs", "difference"]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Gap:
+    """One layer of the target and the ticket's error in it: ticket = target + (error x + offset).
+
+    Where the first layer's inputs are signed, `error` has twice the columns: it acts on (max(x, 0), min(x, 0)).
+
+    Args:
+        weight: the target's matrix [outputs, inputs].
+        bias: the target's bias [outputs].
+        error: ticket minus target [outputs, inputs or 2 inputs].
+        offset: ticket's bias minus target's, a column [outputs, 1].
+    """
+
+    weight: Matrix
+    bias: Floats
+    error: Matrix
+    offset: Matrix
+
+    @property
+    def split(self) -> bool:
+        """Whether the error acts on the two halves of the input apart."""
+        return bool(self.error.value.shape[1] != self.weight.value.shape[1])
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Difference:
+    """Target and ticket side by side."""
+
+    layers: tuple[Gap, ...]
+    ticket_digest: str
+    target_digest: str
+
+    @cached_property
+    def inputs(self) -> int:
+        """Input dimension."""
+        return int(self.layers[0].weight.value.shape[1])
+
+    @cached_property
+    def outputs(self) -> int:
+        """Output dimension."""
+        return int(self.layers[-1].weight.value.shape[0])
+
+
+def difference(collapsed: Collapsed, target: Target) -> Difference:
+    """Return target and ticket side by side.
+
+    Raises:
+        ValueError: they do not have the same layer sizes.
+    """
+    if collapsed.sizes != target.architecture.sizes:
+        raise ValueError(
+            f"the ticket computes a network of layer sizes {collapsed.sizes}, "
+            f"the target has {target.architecture.sizes}"
+        )
+    gaps = []
+    for layer, wanted in zip(collapsed.layers, target.layers, strict=True):
+        bias = np.zeros(wanted.weight.shape[0]) if wanted.bias is None else wanted.bias
+        errors = [_minus(layer.positive, wanted.weight)]
+        if layer.negative is not None:
+            errors.append(_minus(layer.negative, wanted.weight))
+        offset = _minus(layer.bias, bias)
+        column = Matrix(offset.value[:, None], None if offset.slack is None else offset.slack[:, None])
+        gaps.append(Gap(Matrix(wanted.weight), bias, _beside(errors), column))
+    return Difference(tuple(gaps), collapsed.ticket_digest, target.digest)
+
+
+def _minus(ticket: Sums, target: Floats) -> Matrix:
+    return Matrix(ticket.value - target, ticket.slack)  # the subtraction's rounding is the u |value| that Matrix allows
+
+
+def _beside(errors: list[Matrix]) -> Matrix:
+    if len(errors) == 1:
+        return errors[0]
+    slack = None
+    if any(error.slack is not None for error in errors):
+        slack = np.hstack([np.zeros_like(e.value) if e.slack is None else e.slack for e in errors])
+    return Matrix(np.hstack([error.value for error in errors]), slack)
+
+
+@final
+@dataclass(frozen=True)
+class Inputs:
+    """A domain in numbers of one dimension: the box it fits in, and balls about points of its diagonal that hold it."""
+
+    low: float
+    high: float
+    dimension: int
+    norm: float  # no input is longer
+    centers: tuple[float, ...]  # t for the point (t, ..., t)
+    radii: tuple[float, ...]  # no input is further from that point
+
+    @classmethod
+    def of(cls, domain: Domain, dimension: int) -> Inputs:
+        """Return the numbers of a domain in a dimension."""
+        norm = domain.radius_in(dimension)
+        low, high = max(domain.low, -norm), min(domain.high, norm)
+        centers = list(dict.fromkeys([0.0, 0.5 * low + 0.5 * high, _best_center(low, high, norm, dimension)]))
+        radii = [_radius_about(t, low, high, norm, dimension) for t in centers]
+        return cls(low, high, dimension, norm, tuple(centers), tuple(radii))
+
+
+def _best_center(low: float, high: float, norm: float, dimension: int) -> float:
+    total = low + high
+    if total == 0:
+        return 0.0
+    t = (norm * norm / dimension + low * high) / total
+    return min(max(t, 0.0), total / 2) if total > 0 else max(min(t, 0.0), total / 2)
+
+
+def _radius_about(t: float, low: float, high: float, norm: float, n: int) -> float:
+    """Return a number that |x - (t, ..., t)| does not exceed; relative rounding of its few steps is paid by 1 + 64 u.
+
+    Three bounds: the farthest corner of the box; norm + sqrt(n) |t|; and, as x^2 <= (low + high) x - low high on
+    [low, high], sum x >= (|x|^2 + n low high) / s with s = low + high > 0, which gives for 0 <= t <= s / 2
+    |x - t|^2 = |x|^2 - 2 t sum x + n t^2 <= norm^2 (1 - 2 t / s) - 2 t n low high / s + n t^2. (Mirrored for s < 0.)
+    """
+    if t == 0:
+        return norm
+    grow = 1.0 + 64.0 * UNIT
+    corner = math.sqrt(n) * max(abs(low - t), abs(high - t)) * grow
+    bounds = [corner, (norm + math.sqrt(n) * abs(t)) * grow]
+    total = low + high
+    if total * t > 0 and 2 * abs(t) <= abs(total):
+        share = 2 * t / total
+        parts = [norm * norm, -norm * norm * share, -share * n * low * high, n * t * t]
+        square = math.fsum(parts) + 64.0 * UNIT * sum(map(abs, parts))
+        bounds.append(math.sqrt(max(square, 0.0)) * grow)
+    return min(bounds)
+
+
+def first_interval(layer: Gap, inputs: Inputs) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats]]:
+    """Return enclosures of the first layer's target output W x + b and of the ticket's departure, over the box."""
+    low = np.full(inputs.dimension, inputs.low)
+    high = np.full(inputs.dimension, inputs.high)
+    plain = layer.weight.enclose(low, high)
+    if not layer.split:
+        return shifted(plain, layer.bias), plus(layer.error.enclose(low, high), offset_interval(layer))
+    return shifted(plain, layer.bias), plus(_split_interval(layer.error, inputs), offset_interval(layer))
+
+
+def _split_interval(error: Matrix, inputs: Inputs) -> tuple[Floats, Floats]:
+    """Enclose E+ max(x, 0) + E- min(x, 0) over the box: each coordinate is extreme at an end of its range or at 0."""
+    n = inputs.dimension
+    up, down = max(inputs.high, 0.0), min(inputs.low, 0.0)
+    right, left = error.value[:, :n] * up, error.value[:, n:] * down
+    zero = 0.0 if inputs.low <= 0 <= inputs.high else None
+    ends_high = np.maximum(right, left) if inputs.low < 0 < inputs.high else right + left
+    ends_low = np.minimum(right, left) if inputs.low < 0 < inputs.high else right + left
+    if zero is not None:
+        ends_high, ends_low = np.maximum(ends_high, 0.0), np.minimum(ends_low, 0.0)
+    else:  # all of one sign: the near end counts too
+        near = error.value[:, :n] * inputs.low if inputs.low > 0 else error.value[:, n:] * inputs.high
+        ends_high, ends_low = np.maximum(ends_high, near), np.minimum(ends_low, near)
+    size = error.size[:, :n] * up + error.size[:, n:] * -down
+    spread = above(size.sum(axis=1), n) * (2.0 * (n + 8) * UNIT) + 2.0**-900 * bool(size.any())
+    if error.slack is not None:
+        spread = spread + above((error.slack[:, :n] * up + error.slack[:, n:] * -down).sum(axis=1), 2 * n)
+    return (
+        outward(ends_low.sum(axis=1), spread)[0],
+        outward(ends_high.sum(axis=1), spread)[1],
+    )
+
+
+def offset_interval(layer: Gap) -> tuple[Floats, Floats]:
+    """Enclose the ticket's departure in the bias."""
+    offset = layer.offset
+    middle = offset.value[:, 0]
+    slack = np.zeros_like(middle) if offset.slack is None else offset.slack[:, 0]
+    return outward(middle, (np.abs(middle) * UNIT + slack) * (1.0 + 4.0 * UNIT))
+
+
+def plus(left: tuple[Floats, Floats], right: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
+    """Add two enclosures, outward; where one is exactly zero the other stays as it is."""
+    low, high = left[0] + right[0], left[1] + right[1]
+    keep = ((left[0] == 0) & (left[1] == 0)) | ((right[0] == 0) & (right[1] == 0))
+    return np.where(keep, low, np.nextafter(low, -np.inf)), np.where(keep, high, np.nextafter(high, np.inf))
+
+
+def shifted(interval: tuple[Floats, Floats], bias: Floats) -> tuple[Floats, Floats]:
+    """Add an exact vector to an enclosure, outward."""
+    return plus(interval, (bias, bias))
+
+
+def meet(left: tuple[Floats, Floats], right: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
+    """Intersect two enclosures of the same numbers."""
+    return np.maximum(left[0], right[0]), np.minimum(left[1], right[1])
+
+
+def length(interval: tuple[Floats, Floats]) -> float:
+    """Return an upper bound of the Euclidean norm of every vector in an enclosure."""
+    return norm_above(np.maximum(np.abs(interval[0]), np.abs(interval[1])))

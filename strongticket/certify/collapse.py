@@ -1,0 +1,323 @@
+"""Read what a gadget ticket computes: the small network that its kept random weights add up to.
+
+Nothing is taken on trust from the construction that made the ticket. The mask's structure is checked entry by entry,
+and the sums of products are recomputed from the seed, in integers where the source's weights lie on a dyadic grid.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from strongticket.certify._rounding import UNIT, Floats, gamma
+from strongticket.models import MLP
+from strongticket.ticket import Mask, Ticket
+
+__all__ = ["Collapsed", "CollapsedLayer", "StructureError", "Sums", "collapse"]
+
+Numbers = NDArray[Any]  # int64 in units of the grid, or float64 off the grid
+
+_BLOCK = 1 << 22  # kept entries handled at a time
+_DENSE = 0.2  # density above which a contiguous stretch of weights is made and picked from
+_EXACT = 2**53  # every integer up to here is a float64
+
+
+class StructureError(ValueError):
+    """Say that a ticket is not made of product gadgets, and where it departs from them."""
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Sums:
+    """Hold real numbers as float64 with what is known of their error: |true - value| <= slack, slack None is exact.
+
+    Args:
+        value: the float64 numbers.
+        slack: elementwise error bound; None where every number is exact.
+        integers: exact numbers in units of 2^exponent, where the source has a dyadic grid.
+        exponent: see integers.
+    """
+
+    value: Floats
+    slack: Floats | None = None
+    integers: NDArray[np.int64] | None = None
+    exponent: int | None = None
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class CollapsedLayer:
+    """One pair of source layers as one layer: z = positive max(x, 0) + negative min(x, 0) + bias.
+
+    Args:
+        positive: [outputs, inputs], what acts on the positive part of the input.
+        negative: [outputs, inputs], what acts on the negative part; None where inputs cannot be negative.
+        bias: [outputs].
+        kept: kept entries of the two source layers, biases included.
+        dead: source neurons that keep an input but can never fire on these inputs.
+    """
+
+    positive: Sums
+    negative: Sums | None
+    bias: Sums
+    kept: int
+    dead: int
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Collapsed:
+    """The network that a gadget ticket computes, of the target's size, exact where the source lies on a grid."""
+
+    sizes: tuple[int, ...]
+    layers: tuple[CollapsedLayer, ...]
+    ticket_digest: str
+
+    @cached_property
+    def exact(self) -> bool:
+        """Whether every number is known exactly."""
+        return all(
+            sums is None or sums.slack is None
+            for layer in self.layers
+            for sums in (layer.positive, layer.negative, layer.bias)
+        )
+
+
+def collapse(ticket: Ticket, *, nonnegative: bool = False) -> Collapsed:
+    """Return the network of half the depth that a gadget ticket computes, checking that it is made of gadgets.
+
+    In every odd source layer a neuron may keep one incoming weight, or its own bias alone, or nothing; the even layers
+    are free. Then neuron k is relu(u_k x_i) or relu(b_k), and v relu(u x) is v u x on one side of 0 and nothing on the
+    other, so that a pair of layers adds up to one matrix for each sign of its inputs.
+
+    Args:
+        ticket: a ticket in an MLP of even depth whose every parameter is random and masked.
+        nonnegative: the network's inputs cannot be negative, so that the first layer needs no negative matrix. Inputs
+            of later layers never are.
+
+    Returns:
+        The network; memory of the kept entries, the matrices and one block.
+
+    Raises:
+        StructureError: the ticket is not made of gadgets; the message names the layer and the neuron.
+
+    >>> from strongticket.ticket import Mask, Source
+    >>> source = Source(MLP((1, 2, 1)), seed=0)
+    >>> ticket = Ticket(source, Mask.full(source.shapes))
+    >>> u, v = (source.integers(f"layers.{i}.weight").reshape(-1).astype(int) for i in (0, 1))
+    >>> pair = collapse(ticket).layers[0]
+    >>> pair.positive.integers.item() == int(u @ (v * (u > 0)))
+    True
+    >>> pair.negative.integers.item() == int(u @ (v * (u < 0)))
+    True
+    """
+    architecture = ticket.source.architecture
+    if not isinstance(architecture, MLP):
+        raise StructureError(f"gadget tickets live in an MLP, got {architecture.id}")
+    if architecture.depth % 2:
+        raise StructureError(f"gadgets use pairs of layers, but {architecture.id} has depth {architecture.depth}")
+    if ticket.dense:
+        raise StructureError(
+            f"every parameter of a gadget ticket is random and masked, but {list(ticket.dense)} are dense"
+        )
+    sizes = architecture.sizes[::2]
+    layers = tuple(_pair(ticket, architecture, i, nonnegative or i > 0) for i in range(len(sizes) - 1))
+    return Collapsed(sizes, layers, ticket.digest)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class _First:
+    """An odd layer read: what each neuron computes."""
+
+    column: NDArray[np.int64]  # [neurons]: input i if u > 0, inputs + i if u < 0, 2 inputs for a constant; -1 is silent
+    factor: Numbers  # [neurons]: u or the constant
+    grid: tuple[int, int] | None  # exponents of the weights and of the biases
+    kept: int
+    dead: int
+
+
+def _draw(ticket: Ticket, name: str, index: NDArray[np.int64]) -> Numbers:
+    """Return weights at sorted flat indices: exact integers in grid units, or float64 values off the grid."""
+    source = ticket.source
+    size = math.prod(source.shapes[name])
+    span: slice | None = None
+    if index.size and index.size > _DENSE * (int(index[-1]) - int(index[0]) + 1):
+        span = slice(int(index[0]), min(int(index[-1]) + 1, size))
+    if _grid(ticket, name) is None:
+        values = source.weight(name, index if span is None else span).numpy().astype(np.float64)
+        return values if span is None else values[index - span.start]
+    integers = source.integers(name, index if span is None else span)
+    return (integers if span is None else integers[index - span.start]).astype(np.int64)
+
+
+def _grid(ticket: Ticket, name: str) -> int | None:
+    try:
+        return ticket.source.grid_exponent(name)
+    except ValueError:
+        return None
+
+
+def _first(ticket: Ticket, architecture: MLP, layer: int, nonnegative: bool) -> _First:
+    """Read an odd layer and check that no neuron keeps more than one incoming entry."""
+    neurons, inputs = architecture.sizes[layer + 1], architecture.sizes[layer]
+    name = MLP.weight_name(layer)
+    index = ticket.mask.indices(name)
+    neuron, served = index // inputs, index % inputs
+    twice = np.flatnonzero(neuron[1:] == neuron[:-1])
+    if twice.size:
+        k = int(neuron[twice[0]])
+        count = int(np.count_nonzero(neuron == k))
+        raise StructureError(f"{name}: neuron {k} keeps {count} incoming weights; a gadget neuron keeps one")
+    draws = _draw(ticket, name, index)
+    factor = np.zeros(neurons, dtype=draws.dtype)
+    column = np.full(neurons, -1, dtype=np.int64)
+    factor[neuron] = draws
+    column[neuron] = np.where(draws > 0, served, inputs + served)
+    if nonnegative:
+        column[neuron[draws < 0]] = -1
+    column[neuron[draws == 0]] = -1
+    kept, grid = index.size, _grid(ticket, name)
+    bias_grid: int | None = 0
+    if architecture.bias:
+        bias_name = MLP.bias_name(layer)
+        constant = ticket.mask.indices(bias_name)
+        both = np.intersect1d(constant, neuron)
+        if both.size:
+            raise StructureError(
+                f"{bias_name}: neuron {int(both[0])} keeps its bias and an incoming weight; one may be kept"
+            )
+        bias_grid = _grid(ticket, bias_name)
+        biases = _draw(ticket, bias_name, constant)
+        if (grid is None) != (bias_grid is None):
+            raise StructureError(f"{name} and {bias_name} are not both on a dyadic grid")
+        factor[constant] = biases
+        column[constant] = np.where(biases > 0, 2 * inputs, -1)
+        kept += constant.size
+    exponents = None if grid is None or bias_grid is None else (grid, bias_grid)
+    return _First(column, factor, exponents, kept, kept - int(np.count_nonzero(column >= 0)))
+
+
+def _pair(ticket: Ticket, architecture: MLP, pair: int, nonnegative: bool) -> CollapsedLayer:
+    inputs, outputs = architecture.sizes[2 * pair], architecture.sizes[2 * pair + 2]
+    first = _first(ticket, architecture, 2 * pair, nonnegative)
+    name = MLP.weight_name(2 * pair + 1)
+    second = _grid(ticket, name)
+    grid = first.grid
+    if (grid is None) != (second is None):
+        raise StructureError(f"{MLP.weight_name(2 * pair)} and {name} are not both on a dyadic grid")
+    columns = 2 * inputs + 1
+    whole = _accumulate(ticket, name, first, outputs, columns)
+    kept = first.kept + ticket.mask.counts[name]
+    positive, negative, constant = whole[0][:, :inputs], whole[0][:, inputs : 2 * inputs], whole[0][:, -1]
+    if grid is None or second is None:
+        slack = whole[1]
+        parts = [slack[:, :inputs], slack[:, inputs : 2 * inputs], slack[:, -1]]
+        sums = [Sums(v.astype(np.float64), s) for v, s in zip((positive, negative, constant), parts, strict=True)]
+        unit, own_unit = 0, 0
+    else:
+        unit, own_unit = grid[1] + second, 0
+        sums = [_exact(v, grid[0] + second) for v in (positive, negative)] + [_exact(constant, unit)]
+    bias = sums[2]
+    if architecture.bias:
+        own_name = MLP.bias_name(2 * pair + 1)
+        own = ticket.mask.indices(own_name)
+        kept += own.size
+        own_grid = _grid(ticket, own_name)
+        if (own_grid is None) != (second is None):
+            raise StructureError(f"{name} and {own_name} are not both on a dyadic grid")
+        own_unit = own_grid or 0
+        bias = _with_own(bias, unit, own, _draw(ticket, own_name, own), own_unit)
+    return CollapsedLayer(sums[0], None if nonnegative else sums[1], bias, kept, first.dead)
+
+
+def _accumulate(ticket: Ticket, name: str, first: _First, outputs: int, columns: int) -> tuple[Numbers, Floats]:
+    """Return the sums of kept v_jk u_k by output and column, and their error bounds (empty where sums are exact)."""
+    exact = first.grid is not None
+    neurons = first.column.size
+    active = first.column[first.column >= 0]
+    terms = int(np.bincount(active, minlength=1).max()) if active.size else 0
+    sums = np.zeros((outputs, columns), dtype=np.int64 if exact else np.float64)
+    sizes = np.zeros((outputs if not exact else 0, columns))
+    for index in _blocks(ticket.mask, name):
+        row, neuron = index // neurons, index % neurons
+        column = first.column[neuron]
+        used = column >= 0
+        draws = _draw(ticket, name, index)
+        if not used.all():
+            row, neuron, column, draws = row[used], neuron[used], column[used], draws[used]
+        if not row.size:
+            continue
+        start, stop = int(row[0]), int(row[-1]) + 1
+        key = (row - start) * columns + column
+        length = (stop - start) * columns
+        shape = (stop - start, columns)
+        if exact:
+            assert first.factor.dtype == np.int64
+            sums[start:stop] += _integer_sums(key, draws, first.factor[neuron], length, terms).reshape(shape)
+        else:
+            product = draws * first.factor[neuron]  # exact: two float32 significands fit in one float64
+            sums[start:stop] += np.bincount(key, weights=product, minlength=length).reshape(shape)
+            sizes[start:stop] += np.bincount(key, weights=np.abs(product), minlength=length).reshape(shape)
+    slack = sizes * (2.0 * gamma(terms + 8) * (1.0 + 2.0 * gamma(terms + 8)))
+    return sums, slack
+
+
+def _integer_sums(key: NDArray[np.int64], left: Numbers, right: Numbers, length: int, terms: int) -> NDArray[np.int64]:
+    """Return exact integer sums of left * right by key, at most `terms` to a key."""
+    largest = int(np.abs(left).max()) * int(np.abs(right).max())
+    if terms * largest < _EXACT:  # then every partial sum is an integer that float64 holds
+        return np.bincount(key, weights=left * right, minlength=length).astype(np.int64)
+    if terms * largest >= 2**62 or terms >= 2**24:
+        raise ValueError(f"{terms} neurons serve one input, too many to sum their products exactly in 64 bits")
+    product = left.astype(np.int64) * right.astype(np.int64)
+    high = np.bincount(key, weights=product >> 28, minlength=length).astype(np.int64)
+    low = np.bincount(key, weights=product & ((1 << 28) - 1), minlength=length).astype(np.int64)
+    return (high << 28) + low
+
+
+def _blocks(mask: Mask, name: str) -> Iterator[NDArray[np.int64]]:
+    """Yield the sorted flat indices of the kept entries, some millions at a time."""
+    size, count = math.prod(mask.shapes[name]), mask.counts[name]
+    if 64 * count < size:  # thin masks are stored as indices
+        index = mask.indices(name)
+        for start in range(0, count, _BLOCK):
+            yield index[start : start + _BLOCK]
+        return
+    packed = mask.packed(name)
+    stretch = max(1, int(_BLOCK * size / max(count, 1)) // 8)
+    for start in range(0, packed.size, stretch):
+        bits = np.unpackbits(packed[start : start + stretch], bitorder="little")
+        yield np.flatnonzero(bits) + 8 * start
+
+
+def _exact(integers: Numbers, exponent: int) -> Sums:
+    whole = integers.astype(np.int64)
+    value = np.ldexp(whole.astype(np.float64), exponent)
+    slack = None
+    if whole.size and int(np.abs(whole).max()) > _EXACT:
+        slack = np.abs(value) * (2.0 * UNIT)
+    return Sums(value, slack, whole, exponent)
+
+
+def _with_own(bias: Sums, unit: int, place: NDArray[np.int64], own: Numbers, own_unit: int) -> Sums:
+    """Add the even layer's own kept biases to the constants."""
+    if bias.integers is None:
+        value = bias.value.copy()
+        value[place] += own
+        slack = np.zeros_like(value) if bias.slack is None else bias.slack
+        return Sums(value, (slack + np.abs(value) * UNIT) * (1.0 + 4.0 * UNIT))
+    low = min(unit, own_unit)
+    exact = [int(k) << (unit - low) for k in bias.integers]
+    for j, k in zip(place.tolist(), own.tolist(), strict=True):
+        exact[j] += int(k) << (own_unit - low)
+    if max(map(abs, exact), default=0) < 2**62:
+        return _exact(np.array(exact, dtype=np.int64), low)
+    value = np.array([math.ldexp(k, low) for k in exact])  # int -> float rounds once
+    return Sums(value, np.abs(value) * (2.0 * UNIT))

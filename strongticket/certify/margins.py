@@ -1,0 +1,178 @@
+"""Say which predictions of a target its ticket cannot change."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from strongticket.certificate import Domain
+from strongticket.certify._chains import Chains
+from strongticket.certify._difference import Difference
+from strongticket.certify._points import as_inputs, inside, norms_above
+from strongticket.certify._rounding import UNIT, Floats, gamma, norm_above
+from strongticket.certify.certifier import affordable_reach
+from strongticket.certify.report import Report
+from strongticket.models import Target
+
+__all__ = ["Margins", "margins"]
+
+_BATCH = 2048
+_SLOP = 1.0 + 64.0 * UNIT
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Margins:
+    """Which predictions are proved to be the same for target and ticket.
+
+    Args:
+        predictions: the target's class of each input.
+        margin: its largest output minus the second largest.
+        bound: what the certificate of each input says of the largest output difference there.
+        unchanged: whether the certificate of that input proves the prediction.
+        unchanged_globally: whether the report's bound, one for the whole domain, proves it.
+        correct: whether the target's prediction is the label; None without labels.
+    """
+
+    predictions: NDArray[np.int64]  # [inputs]
+    margin: Floats  # [inputs]
+    bound: Floats  # [inputs]
+    unchanged: NDArray[np.bool_]  # [inputs]
+    unchanged_globally: NDArray[np.bool_]  # [inputs]
+    correct: NDArray[np.bool_] | None = None
+
+    @property
+    def total(self) -> int:
+        """Number of inputs."""
+        return len(self.predictions)
+
+    @property
+    def proved_unchanged(self) -> int:
+        """Number of inputs whose prediction is proved unchanged, by either certificate."""
+        return int(np.count_nonzero(self.unchanged | self.unchanged_globally))
+
+    @property
+    def fraction(self) -> float:
+        """Fraction proved unchanged; 0 for no inputs."""
+        return self.proved_unchanged / self.total if self.total else 0.0
+
+    @property
+    def accuracy(self) -> tuple[float, float] | None:
+        """Range in which the ticket's accuracy on these inputs is proved to lie; None without labels."""
+        if self.correct is None or not self.total:
+            return None
+        proved = self.unchanged | self.unchanged_globally
+        right, wrong = (int(np.count_nonzero(proved & kind)) for kind in (self.correct, ~self.correct))
+        return right / self.total, (self.total - wrong) / self.total
+
+    def __str__(self) -> str:
+        text = f"{self.proved_unchanged:,} of {self.total:,} predictions ({self.fraction:.2%}) cannot change"
+        return text + f"; {int(np.count_nonzero(self.unchanged_globally)):,} by the bound over the whole domain alone"
+
+
+def margins(report: Report, target: Target, inputs: ArrayLike, labels: ArrayLike | None = None) -> Margins:
+    """Prove for single inputs that target and ticket predict the same class, without running the ticket.
+
+    The difference at x obeys |change_j| <= sum over layers i of T_ij (|E_i h_(i-1)(x) + offset_i| + |E_i| D_(i-1)(x)),
+    T_ij a bound of what reaches output j from layer i, h the target's own values at x and D the same sum for the layers
+    below. The prediction is proved where the margin to every other class exceeds what the two outputs can move.
+
+    Args:
+        report: from `examine`; its bound over the domain is the second certificate, for inputs inside the domain.
+        target: the target of the report.
+        inputs: [batch, ...] points.
+        labels: [batch] true classes, for `Margins.accuracy`.
+
+    Raises:
+        ValueError: another target, inputs or labels that do not fit, or a network with a single output.
+    """
+    comparison = report.comparison
+    if target.digest != comparison.target_digest:
+        raise ValueError(f"the report is of target {comparison.target_digest}, got {target.digest}")
+    if comparison.outputs < 2:
+        raise ValueError("margins are between classes; a network with one output has none")
+    points = as_inputs(inputs, comparison.inputs)
+    correct: NDArray[np.int64] | None = None
+    if labels is not None:
+        correct = np.asarray(labels)
+        if correct.shape != (len(points),) or correct.dtype.kind not in "iu":
+            raise ValueError(f"labels are {len(points)} integers, got shape {correct.shape}, dtype {correct.dtype}")
+    chains = Chains(comparison, affordable_reach(comparison))
+    parts = [_batch(report, chains, points[k : k + _BATCH]) for k in range(0, max(len(points), 1), _BATCH)]
+    predictions, margin, bound, unchanged, globally = (np.concatenate(column) for column in zip(*parts, strict=True))
+    known = None if correct is None else predictions == correct
+    return Margins(predictions, margin, bound, unchanged, globally, known)
+
+
+def _batch(report: Report, chains: Chains, points: Floats) -> tuple[NDArray[np.generic], ...]:
+    logits, lost, per_output, total = _at(report.comparison, chains, points)
+    order = np.argsort(-logits, axis=1, kind="stable")
+    rows = np.arange(len(points))
+    top = order[:, 0]
+    gap = logits[rows, top][:, None] - logits  # [batch, outputs]
+    mine = _separated(gap, lost, per_output, total, top)
+    bounds = np.broadcast_to(np.array(report.per_output), logits.shape)
+    whole = _separated(gap, lost, bounds, np.full(len(points), report.euclidean.error), top)
+    covered = (points >= 0).all(axis=1) | report.comparison.layers[0].split
+    margin = gap[rows, order[:, 1]]
+    bound = np.minimum(per_output.max(axis=1), total)
+    return top, margin, np.where(covered, bound, np.inf), mine & covered, whole & _inside(points, report.domain)
+
+
+def _inside(points: Floats, domain: Domain) -> NDArray[np.bool_]:
+    return inside(points, domain)
+
+
+def _separated(
+    gap: Floats, lost: Floats, per_output: Floats, total: Floats, top: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Say where no other output can overtake: outputs a and j move by at most min(b_a + b_j, sqrt(2) total) apart."""
+    rows = np.arange(len(gap))
+    apart = np.minimum(per_output[rows, top][:, None] + per_output, (np.sqrt(2.0) * _SLOP) * total[:, None])
+    safe = gap * (1.0 - 8.0 * UNIT) > (apart + 2.0 * lost[:, None]) * _SLOP
+    safe[rows, top] = True
+    result: NDArray[np.bool_] = safe.all(axis=1)
+    return result
+
+
+def _at(comparison: Difference, chains: Chains, points: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+    """Return the target's outputs, their rounding error in l2, and the bounds of the change: each output's, and in l2.
+
+    `lost` bounds |computed h - true h| for the inputs of the layer at hand.
+    """
+    depth = len(comparison.layers)
+    hidden, lost = points, np.zeros(len(points))
+    sources: list[Floats] = []  # |E_i h + offset_i| + |E_i| D_(i-1), the change that layer i adds
+    drift = np.zeros(len(points))
+    own = np.zeros((len(points), comparison.outputs))
+    for i, gap in enumerate(comparison.layers, 1):
+        seen = hidden
+        if i == 1 and gap.split:
+            seen = np.concatenate([np.maximum(points, 0.0), np.minimum(points, 0.0)], axis=1)
+        size = norms_above(seen)
+        rough = gamma(seen.shape[1] + 8)
+        departure = seen @ gap.error.value.T + gap.offset.value[:, 0]
+        off = rough * (gap.error.frobenius * size + gap.offset.frobenius) + gap.error.error * size + gap.offset.error
+        off = (off + gap.error.norm * lost) * _SLOP
+        added = (norms_above(departure) + off + gap.error.norm * drift) * _SLOP
+        if i == depth:
+            own = (np.abs(departure) + off[:, None] + gap.error.rows * drift[:, None]) * _SLOP
+        sources.append(added)
+        drift = _sum([chains.theta(k + 1, i) * source for k, source in enumerate(sources, 1)])
+        plain = hidden @ gap.weight.value.T + gap.bias
+        rounding = rough * (gap.weight.frobenius * size + norm_above(gap.bias))
+        lost = (gap.weight.norm * lost + rounding) * _SLOP
+        hidden = plain if i == depth else np.maximum(plain, 0.0)
+    for k, source in enumerate(sources[:-1], 1):
+        own = (own + chains.theta_rows(k + 1, depth) * source[:, None]) * _SLOP
+    return hidden, lost, own, drift
+
+
+def _sum(terms: list[Floats]) -> Floats:
+    total = terms[0] * _SLOP
+    for term in terms[1:]:
+        total = (total + term) * _SLOP
+    return total

@@ -1,0 +1,164 @@
+"""Look for inputs where ticket and target differ most: a lower bound beside the proved upper one."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from strongticket import random
+from strongticket.certificate import Certificate, Domain, Rigor
+from strongticket.certify._difference import Difference, offset_interval, plus, shifted
+from strongticket.certify._points import as_inputs, inside, into
+from strongticket.certify._rounding import Floats
+from strongticket.certify.certifier import Interval, affine, relu
+from strongticket.certify.report import compare
+from strongticket.models import Target
+from strongticket.ticket import Ticket
+
+__all__ = ["difference_at", "sample"]
+
+_BATCH = 512
+_STARTS = 2  # points from which each output is pushed each way
+_OUTPUTS = 16  # outputs that are pushed: those that differed most
+
+
+def sample(
+    ticket: Ticket,
+    target: Target,
+    domain: Domain,
+    *,
+    trials: int = 1000,
+    seed: int = 0,
+    ascent_steps: int = 40,
+    inputs: ArrayLike | None = None,
+) -> Certificate:
+    """Find an input where ticket and target differ a lot: no upper bound below this number can be right.
+
+    Tries random corners and uniform points of the domain and the given inputs, then climbs from the best of them along
+    the sign of the gradient (along the gradient itself where a ball limits the domain). The difference at the best
+    point is enclosed with outward rounding, and the lower end is reported.
+
+    Args:
+        ticket: a ticket made of product gadgets.
+        target: the network that it stands for.
+        domain: the inputs to look at.
+        trials: random points, half of them corners.
+        seed: 0 <= seed < 2^64; the same seed looks at the same points.
+        ascent_steps: steps of the climb; 0 for none.
+        inputs: further points to try, [batch, ...]; those outside the domain are moved into it.
+
+    Returns:
+        A certificate of rigor SAMPLED in the max norm.
+
+    Raises:
+        StructureError: the ticket is not made of product gadgets.
+        ValueError: the domain is empty in this dimension, a negative count, or inputs that do not fit.
+    """
+    if trials < 0 or ascent_steps < 0:
+        raise ValueError(f"trials and ascent_steps are at least 0, got {trials} and {ascent_steps}")
+    random.check_seed(seed)
+    comparison = compare(ticket, target, domain)
+    start = into(_random_points(seed, trials, domain, comparison.inputs), domain)
+    if inputs is not None:
+        start = np.concatenate([start, into(as_inputs(inputs, comparison.inputs), domain)])
+    if not len(start):
+        raise ValueError("nothing to look at: ask for at least one trial or give inputs")
+    found = _climb(comparison, domain, start, ascent_steps)
+    error = 0.0
+    for point in found[inside(found, domain)]:
+        low, high = difference_at(comparison, point)
+        error = max(error, float(low.max()), float(-high.min()))
+    method = f"{len(start)} points, {ascent_steps} steps of gradient ascent, seed {seed}"
+    return Certificate("max", domain, error, Rigor.SAMPLED, method, comparison.ticket_digest, comparison.target_digest)
+
+
+def difference_at(comparison: Difference, point: Floats) -> Interval:
+    """Enclose ticket(x) - target(x) at one point: (low, high), each [outputs]."""
+    hidden = ticket = change = (point, point)
+    plain = moved = change
+    for i, gap in enumerate(comparison.layers):
+        if i == 0:
+            seen = np.concatenate([np.maximum(point, 0.0), np.minimum(point, 0.0)]) if gap.split else point
+            plain = shifted(gap.weight.enclose(point, point), gap.bias)
+            moved = plus(gap.error.enclose(seen, seen), offset_interval(gap))
+        else:
+            hidden, ticket, change = relu(plain, moved)
+            plain, moved = affine(gap, hidden, ticket, change)
+    return moved
+
+
+def _random_points(seed: int, trials: int, domain: Domain, dimension: int) -> Floats:
+    words = random.words(seed, "certify sample", 0, trials * dimension, purpose="slt-trial/1")
+    share = (words.reshape(trials, dimension) + 0.5) * 2.0**-32
+    share[: trials // 2] = np.round(share[: trials // 2])
+    points = domain.low + share * (domain.high - domain.low)
+    return points.astype(np.float64)
+
+
+def _climb(comparison: Difference, domain: Domain, start: Floats, steps: int) -> Floats:
+    """Return the best point found for each of the outputs that differ most, each way."""
+    batches = [start[k : k + _BATCH] for k in range(0, len(start), _BATCH)]
+    first = np.concatenate([forward(comparison, batch)[0] for batch in batches])  # [points, outputs]
+    outputs = np.argsort(-np.abs(first).max(axis=0), kind="stable")[:_OUTPUTS]
+    goals = [(int(j), sign) for j in outputs for sign in (1.0, -1.0)]
+    picks = [np.argsort(-sign * first[:, j], kind="stable")[:_STARTS] for j, sign in goals]
+    points = np.concatenate([start[pick] for pick in picks])
+    weights = np.zeros((len(points), comparison.outputs))
+    row = 0
+    for (j, sign), pick in zip(goals, picks, strict=True):
+        weights[row : row + len(pick), j] = sign
+        row += len(pick)
+    best, height = points.copy(), np.full(len(points), -np.inf)
+    width = min(domain.high - domain.low, 2 * domain.radius_in(comparison.inputs))
+    for step in range(steps + 1):
+        value, gradient = forward(comparison, points, weights)
+        value = (value * weights).sum(axis=1)
+        better = value > height
+        best[better], height[better] = points[better], value[better]
+        size = width * 0.5 * (1.0 - step / (steps + 1.0)) ** 2
+        if np.isinf(domain.radius):
+            points = into(points + size * np.sign(gradient), domain)
+        else:
+            norm = np.maximum(np.linalg.norm(gradient, axis=1, keepdims=True), 1e-300)
+            points = into(points + 0.5 * size / width * 2 * domain.radius * gradient / norm, domain)
+    return best[np.argsort(-height, kind="stable")[:16]]
+
+
+def forward(comparison: Difference, points: Floats, weights: Floats | None = None) -> tuple[Floats, Floats]:
+    """Return ticket - target at points [batch, outputs], and the gradient of its product with weights [batch, inputs].
+
+    Plain float64, without proof. The difference is carried itself, so that it does not drown in the outputs' rounding.
+    """
+    hidden: Floats = points
+    change: Floats = np.zeros_like(points)
+    slopes: list[tuple[NDArray[np.bool_], NDArray[np.bool_]]] = []
+    moved: Floats = change
+    for i, gap in enumerate(comparison.layers):
+        ticket = hidden + change
+        if i == 0 and gap.split:
+            ticket = np.concatenate([np.maximum(points, 0.0), np.minimum(points, 0.0)], axis=1)
+        plain = hidden @ gap.weight.value.T + gap.bias
+        moved = change @ gap.weight.value.T + ticket @ gap.error.value.T + gap.offset.value[:, 0]
+        if i + 1 < len(comparison.layers):
+            other = plain + moved
+            slopes.append((plain > 0, other > 0))
+            both = slopes[-1][0] & slopes[-1][1]
+            hidden = np.maximum(plain, 0.0)
+            change = np.where(both, moved, np.maximum(other, 0.0) - hidden)
+    if weights is None:
+        return moved, np.zeros((0, 0))
+    to_plain, to_moved = np.zeros_like(weights), weights
+    for i in range(len(comparison.layers) - 1, -1, -1):
+        gap = comparison.layers[i]
+        through_error = to_moved @ gap.error.value
+        if i == 0:
+            if gap.split:
+                n = comparison.inputs
+                through_error = np.where(points > 0, through_error[:, :n], through_error[:, n:])
+            return moved, to_plain @ gap.weight.value + through_error
+        to_hidden = to_plain @ gap.weight.value + through_error
+        to_change = to_moved @ gap.weight.value + through_error
+        own, others = slopes[i - 1]
+        to_plain = own * to_hidden + (others.astype(float) - own) * to_change
+        to_moved = others * to_change
+    raise AssertionError("a network has at least one layer")

@@ -1,0 +1,47 @@
+"""The command `strongticket`: construct, certify, show, bound, train. `strongticket --help` tells the rest."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status: 0 done, 1 the answer is no, 2 bad input.
+
+    Args:
+        arguments: words of the command line; those of the process if left out.
+    """
+    try:
+        import tyro
+    except ModuleNotFoundError as error:
+        print(f"the command needs {error.name}: pip install 'strongticket[cli]'", file=sys.stderr)
+        return 2
+    from strongticket.cli._options import COMMANDS
+
+    command = tyro.extras.subcommand_cli_from_dict(
+        COMMANDS,
+        prog="strongticket",
+        description="Strong lottery tickets: a trained network as a 0/1 mask on one frozen random network, with proof.",
+        args=arguments,
+        config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.FlagCreatePairsOff),
+    )
+    from strongticket.cli import _commands  # torch is loaded only after the options were understood
+
+    try:
+        return _commands.run(command)
+    except (ValueError, TypeError, OSError) as error:
+        print(f"strongticket: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        print(f"strongticket: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("strongticket: interrupted; nothing was written", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

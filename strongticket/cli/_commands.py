@@ -1,0 +1,265 @@
+"""What the commands do: read, call the library, print a table or JSON, write."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from strongticket import Domain, Target, architecture, bounds, load, save
+from strongticket.cli import _options as options
+from strongticket.cli._output import progress_bar, table
+from strongticket.ticketfile import describe
+
+__all__ = ["run"]
+
+
+def run(command: options.Command) -> int:
+    """Carry out one parsed command and return its exit status."""
+    match command:
+        case options.Construct():
+            return _construct(command)
+        case options.Certify():
+            return _certify(command)
+        case options.Show():
+            return _show(command)
+        case options.Bound():
+            return _bound(command)
+        case options.Train():
+            return _train(command)
+
+
+def _domain(chosen: options.DomainOptions) -> Domain:
+    if chosen.radius is None:
+        return Domain.box(chosen.low, chosen.high)
+    return Domain(chosen.low, chosen.high, chosen.radius)
+
+
+def _emit(as_json: bool, value: dict[str, Any], title: str, rows: list[tuple[str, object]]) -> None:
+    if as_json:
+        print(json.dumps(value, indent=2, allow_nan=False))
+    else:
+        table(title, rows)
+
+
+def _construct(command: options.Construct) -> int:
+    from strongticket.certify import certify
+    from strongticket.constructions import Pensia2020Optimal
+
+    _writable(command.out)
+    target, domain = Target.load(command.target), _domain(command.domain)
+    neither = command.weight_eps is None and command.network_eps is None
+    method = Pensia2020Optimal(
+        weight_eps=0.01 if neither else command.weight_eps,
+        network_eps=command.network_eps,
+        delta=command.delta,
+        items=command.items,
+        assignment=command.assignment,
+        objective="min_error" if command.objective == "min-error" else "sparsest",
+        domain=domain,
+        seed=command.seed,
+    )
+    plan = method.plan(target)
+    planned: list[tuple[str, object]] = [
+        ("target", f"{target.architecture.id}, {target.architecture.size:,} weights"),
+        (
+            "source",
+            f"{plan.source.architecture.id}, {plan.source.architecture.size:,} random weights, seed {plan.source.seed}",
+        ),
+        ("candidates per weight", ", ".join(map(str, plan.items))),
+        ("tolerance per weight", f"{max(plan.weight_eps):.3g}"),
+        ("subset-sum problems", f"{sum(plan.problems):,}"),
+    ]
+    if command.dry_run:
+        sizes = {"items": plan.items, "problems": plan.problems, "weight_eps": plan.weight_eps}
+        value = {"source": plan.source.to_json(), **sizes}
+        _emit(command.json, value, "would construct", planned)
+        return 0
+    with progress_bar() as progress:
+        result = method.construct(target, progress=progress)
+    done: dict[str, Any] = result.to_json()
+    if result.ticket is None:
+        rows = [
+            *planned,
+            ("not reached", f"{len(result.unreached):,} weights, the worst by {result.unreached['error'].max():.3g}"),
+        ]
+        _emit(command.json, done, "no ticket within the tolerance: give more --items or a larger --weight-eps", rows)
+        return 1
+    certificate = certify(result.ticket, target, domain)
+    ticket = result.ticket.with_certificates(certificate)
+    save(command.out, ticket, provenance={"construction": result.key, "target": target.digest})
+    done |= {
+        "certificate": certificate.to_json(),
+        "file": str(command.out),
+        "bytes": command.out.stat().st_size,
+    }
+    rows = [
+        *planned,
+        ("kept", f"{ticket.mask.count:,} weights, {result.kept_per_weight:.3g} per target weight"),
+        ("largest error of a weight", f"{result.largest_error:.3g}"),
+        ("certificate", str(certificate)),
+        ("written", f"{command.out}, {command.out.stat().st_size:,} bytes"),
+    ]
+    _emit(command.json, done, "a strong lottery ticket", rows)
+    return 0
+
+
+def _certify(command: options.Certify) -> int:
+    from strongticket.certify import certify, sample
+
+    ticket, target, domain = load(command.ticket), Target.load(command.target), _domain(command.domain)
+    proved = certify(ticket, target, domain)
+    found = sample(ticket, target, domain, trials=command.trials, seed=command.seed)
+    ratio = proved.error / found.error if found.error else None
+    if command.write:
+        save(command.ticket, ticket.with_certificates(proved, found))
+    value = {"proved": proved.to_json(), "sampled": found.to_json(), "ratio": ratio}
+    rows: list[tuple[str, object]] = [
+        ("domain", str(domain)),
+        ("proved", f"sup |target - ticket| <= {proved.error:.6g}"),
+        ("found by looking", f"sup |target - ticket| >= {found.error:.6g}"),
+        ("ratio", "no difference was found" if ratio is None else f"{ratio:.3g}"),
+        ("method", proved.method),
+    ]
+    _emit(command.json, value, f"certificate of {command.ticket}", rows)
+    return 0
+
+
+def _show(command: options.Show) -> int:
+    value = describe(command.ticket)
+    ticket = load(command.ticket, verify=not command.quick)
+    source, mask = ticket.source, ticket.mask
+    rows: list[tuple[str, object]] = [
+        ("source", f"{source.architecture.id}, {source.architecture.size:,} weights"),
+        ("random weights", f"{source.init.law}, scale {source.init.scale:g}, seed {source.seed}"),
+        ("kept", f"{mask.count:,} of {mask.size:,}, density {mask.density:.4g}"),
+        *(
+            (f"  {name}", f"{count:,} of {'x'.join(map(str, mask.shapes[name]))}")
+            for name, count in mask.counts.items()
+        ),
+        ("digest", ticket.digest),
+        *(("certificate", str(certificate)) for certificate in ticket.certificates),
+        ("checked", "mask and file" if command.quick else "mask, file and regenerated weights"),
+    ]
+    _emit(command.json, value, str(command.ticket), rows)
+    return 0
+
+
+def _bound(command: options.Bound) -> int:
+    if command.key == "items":
+        return _items(command)
+    if command.key == "list":
+        found = bounds.all()
+        listed = {bound.key: {"quantity": bound.quantity, "relation": bound.relation.name} for bound in found}
+        _emit(command.json, listed, "bounds", [(bound.key, bound.quantity) for bound in found])
+        return 0
+    try:
+        bound = bounds.get(command.key)
+    except KeyError as error:
+        raise ValueError(error.args[0]) from None
+    values = {}
+    for pair in command.set:
+        name, _, number = pair.partition("=")
+        try:
+            values[name] = float(number)
+        except ValueError:
+            raise ValueError(f"--set takes name=number, got {pair!r}") from None
+    rows: list[tuple[str, object]] = [
+        ("quantity", bound.quantity),
+        ("relation", bound.relation.value),
+        ("reference", bound.reference),
+        *(("hypothesis", hypothesis.name) for hypothesis in bound.hypotheses),
+        ("formula", str(bound.expression)),
+    ]
+    value: dict[str, Any] = {
+        "key": bound.key,
+        "quantity": bound.quantity,
+        "relation": bound.relation.name,
+        "formula": str(bound.expression),
+    }
+    if values:
+        value["value"] = bound(**values)
+        rows.append(("value", f"{value['value']:.6g}"))
+    else:
+        rows.append(("value", "give its symbols: --set " + " ".join(f"{symbol}=..." for symbol in bound.symbols)))
+    _emit(command.json, value, bound.key, rows)
+    return 0
+
+
+def _items(command: options.Bound) -> int:
+    from strongticket.bounds import lueker1998exponentially as lueker
+
+    eps, delta, law, reach = command.eps, command.delta, command.law, command.max_target
+    proved = lueker.items_needed(eps, delta, law=law, c=reach)
+    value = {
+        "eps": eps,
+        "delta": delta,
+        "law": law,
+        "max_target": reach,
+        "counting_floor": bounds.get("lueker1998exponentially.counting_floor")(c=reach, eps=eps)
+        if reach >= eps
+        else 0.0,
+        "predicted": lueker.items_predicted(eps, delta, law, target=reach),
+        "proved": proved,
+    }
+    rows: list[tuple[str, object]] = [
+        ("no method can do with fewer than", f"{value['counting_floor']:.2f} (counting)"),
+        ("expected to suffice for one target", f"{value['predicted']} (prediction, no proof)"),
+        ("proved to suffice for all targets at once", f"{proved} (our explicit constants)"),
+    ]
+    _emit(
+        command.json, value, f"{law} items per target |z| <= {reach:g} within {eps:g}, failing at most {delta:g}", rows
+    )
+    return 0
+
+
+def _train(command: options.Train) -> int:
+    from strongticket.data import load as load_data
+    from strongticket.models.training import RECIPES, accuracy, train
+
+    _writable(command.out)
+    data = load_data(command.data, folder=command.folder, seed=command.seed)
+    name = command.model or {"digits": "mlp-64-64-10", "cifar10": "mlp-3072-256-10"}.get(command.data, "mlp-784-500-10")
+    recipe = RECIPES["digits" if command.data == "digits" else "mnist"]
+    with progress_bar() as progress:
+        total = command.epochs or recipe.epochs
+        trained = train(
+            architecture(name),
+            data.train.inputs,
+            data.train.labels,
+            recipe,
+            seed=command.seed,
+            max_weight=1.0,
+            validation=(data.validation.inputs, data.validation.labels),
+            progress=None if progress is None else lambda epoch: progress("epochs", epoch.number, total),
+            epochs=command.epochs,
+        )
+    target = Target.from_module(trained.module)
+    target.save(command.out)
+    score = accuracy(trained.module, data.test.inputs, data.test.labels)
+    value = {
+        "model": name,
+        "data": data.name,
+        "note": data.note,
+        "test_accuracy": score,
+        "target_digest": target.digest,
+    }
+    rows: list[tuple[str, object]] = [
+        ("model", f"{name}, {target.architecture.size:,} weights"),
+        ("data", f"{data.name}{': ' + data.note if data.note else ''}"),
+        ("test accuracy", f"{100 * score:.2f} %"),
+        ("largest weight", f"{target.largest:.3g}"),
+        ("written", str(command.out)),
+    ]
+    _emit(command.json, value, "a trained target", rows)
+    return 0
+
+
+def _writable(path: Path) -> None:
+    """Refuse a place that cannot be written before any work is done."""
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; give the name of a file")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    probe = path.parent / f".{path.name}.probe"
+    probe.touch()
+    probe.unlink()

@@ -1,0 +1,146 @@
+"""The commands as dataclasses: their fields are the options, their docstrings the help. Loads no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+__all__ = ["COMMANDS", "Bound", "Certify", "Command", "Construct", "DomainOptions", "Show", "Train"]
+
+
+@dataclass(frozen=True)
+class DomainOptions:
+    """The inputs that the claim speaks of: low <= x_i <= high, and |x| <= radius if given."""
+
+    low: float = 0.0
+    """smallest value of an input coordinate; 0 for pixels"""
+    high: float = 1.0
+    """largest value of an input coordinate"""
+    radius: float | None = None
+    """largest Euclidean norm of an input, if known"""
+
+
+@dataclass(frozen=True)
+class Construct:
+    """Turn a trained ReLU MLP into a strict strong lottery ticket: Pensia et al. 2020, run for real.
+
+    Every weight becomes an exact subset sum of products of two frozen random weights. The ticket (seed + mask) is
+    certified before it is written. Exit status 1 if some weight has no subset within the tolerance.
+    """
+
+    target: tyro.conf.Positional[Path]
+    """trained network: .safetensors, .pt state dict or .npz holding the Linear layers in order"""
+    out: Path = Path("ticket.slt")
+    """ticket file to write"""
+    weight_eps: Annotated[float | None, tyro.conf.arg(aliases=["--eps"])] = None
+    """largest error of any single weight, in (0, 1); 0.01 if neither this nor --network-eps is given"""
+    network_eps: float | None = None
+    """largest error of the whole network on the domain, for targets with spectral norms <= 1: the theorem"""
+    delta: float = 0.01
+    """failure probability that sizes the source, in (0, 1)"""
+    items: int | Literal["theorem", "information-limit"] = "information-limit"
+    """candidates per weight: a number, the rigorous count, or the predicted count"""
+    assignment: Literal["column-aware", "fixed"] = "column-aware"
+    """which neuron serves which input: the one it is best for, or the paper's fixed blocks"""
+    objective: Literal["sparsest", "min-error"] = "sparsest"
+    """fewest kept weights within the tolerance, or exact minimum error"""
+    domain: Annotated[DomainOptions, tyro.conf.arg(name="")] = field(default_factory=DomainOptions)
+    seed: int = 0
+    """names the frozen random network"""
+    dry_run: bool = False
+    """only say what would be built"""
+    json: bool = False
+    """print the result as JSON"""
+
+
+@dataclass(frozen=True)
+class Certify:
+    """Prove how far a ticket is from its target, and look for the largest difference that can be found.
+
+    Shares no code with the constructions: it regenerates the kept weights, checks the structure of the mask,
+    multiplies out exactly and bounds the difference of the two networks with outward rounding.
+    """
+
+    ticket: tyro.conf.Positional[Path]
+    """ticket file"""
+    target: tyro.conf.Positional[Path]
+    """the network it is held against"""
+    domain: Annotated[DomainOptions, tyro.conf.arg(name="")] = field(default_factory=DomainOptions)
+    trials: int = 200
+    """inputs from which the search for a large difference starts"""
+    seed: int = 0
+    """seed of that search"""
+    write: bool = False
+    """add the certificates to the ticket file"""
+    json: bool = False
+    """print the result as JSON"""
+
+
+@dataclass(frozen=True)
+class Show:
+    """Say what a ticket file holds, after checking it: source, kept weights, digests, certificates."""
+
+    ticket: tyro.conf.Positional[Path]
+    """ticket file"""
+    quick: bool = False
+    """do not regenerate the kept weights to check their digests"""
+    json: bool = False
+    """print the result as JSON"""
+
+
+@dataclass(frozen=True)
+class Bound:
+    """Evaluate a bound of a paper, or the number of random items that a subset sum needs.
+
+    `strongticket bound list` names the bounds; `strongticket bound KEY --set eps=0.1 d=10` evaluates one;
+    `strongticket bound items --eps 1e-2 --delta 1e-6` compares what is proved, predicted and demanded by counting.
+    """
+
+    key: tyro.conf.Positional[str]
+    """key of a bound, 'items' or 'list'"""
+    set: tuple[str, ...] = ()
+    """values of the bound's symbols: name=number ..."""
+    eps: float = 0.01
+    """items: tolerance of a subset sum"""
+    delta: float = 0.01
+    """items: failure probability of one target"""
+    law: Literal["uniform", "product", "half_product"] = "uniform"
+    """items: law of a candidate: U(-1,1), the product of U(0,1) and U(-1,1), or that with half of the items dead"""
+    max_target: float = 0.5
+    """items: largest |target|"""
+    json: bool = False
+    """print the result as JSON"""
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a target network on a data set, reproducibly, and write it where `construct` reads it."""
+
+    data: Literal["digits", "mnist", "fashion-mnist", "cifar10"] = "digits"
+    """data set; all but digits are read from --folder or STRONGTICKET_DATA"""
+    model: str | None = None
+    """architecture by name, such as mlp-784-500-10 or lenet-300-100; one that fits the data if left out"""
+    epochs: int | None = None
+    """passes over the training data; the recipe's number if left out"""
+    folder: Path | None = None
+    """folder of the data sets"""
+    out: Path = Path("target.safetensors")
+    """file to write"""
+    seed: int = 0
+    """seed of initial weights and data order"""
+    json: bool = False
+    """print the result as JSON"""
+
+
+Command = Construct | Certify | Show | Bound | Train
+COMMANDS: dict[str, Callable[..., Command]] = {
+    "construct": Construct,
+    "certify": Certify,
+    "show": Show,
+    "bound": Bound,
+    "train": Train,
+}

@@ -1,0 +1,313 @@
+"""The product gadget: two random layers, pruned, act as one chosen linear map on inputs of known sign.
+
+For x >= 0 and u > 0, v * relu(u x) = (u v) x; for x <= 0 and u < 0 likewise. So a hidden neuron that keeps one
+incoming weight u, from input i, serves the half-input (i, sign u), and a subset of the products u v approximates a
+weight for that half. A neuron that keeps only a positive bias is a constant, and serves the bias of the target the same
+way. The hidden layer is shared by all outputs; each output has its own v. (Pensia et al. 2020, Lemmas 1-3.)
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from strongticket.models import MLP
+from strongticket.ticket import Mask, Source
+
+__all__ = [
+    "Choice",
+    "HalfInputs",
+    "LayerPair",
+    "Pool",
+    "PrunedPair",
+    "assign_column_aware",
+    "assign_fixed",
+    "prune_pair",
+]
+
+BLOCK_BYTES = 96 << 20  # candidates held at a time
+TOGETHER = 40  # candidates that are solved as one exact problem
+GROUP = 24  # candidates per group where there are more; groups are tried in turn
+WEAKEST = 0.5  # a neuron whose best open half-input has |u| below this is left out by the column-aware assignment
+
+Choice = Callable[[NDArray[np.int64], NDArray[np.int64]], tuple[NDArray[np.int64], NDArray[np.int64]]]
+"""(items [batch, n], targets [batch]), integers on one grid -> (mask bits [batch], error = target - sum [batch])."""
+
+
+@dataclass(frozen=True)
+class HalfInputs:
+    """The half-inputs that a layer's hidden neurons can serve.
+
+    Args:
+        inputs: input of each, [columns]; the number `dimension` stands for the constant 1 behind the bias.
+        signs: +1 for max(x, 0) and the constant, -1 for min(x, 0), [columns].
+        dimension: number of inputs of the layer.
+        signed: whether inputs can be negative, so that each has two halves.
+        bias: whether the constant is among them, as the last one.
+    """
+
+    inputs: NDArray[np.int64]
+    signs: NDArray[np.int64]
+    dimension: int
+    signed: bool
+    bias: bool
+
+    @classmethod
+    def of(cls, dimension: int, *, signed: bool, bias: bool) -> HalfInputs:
+        """Both halves of each input where it can be negative, the positive one where not; then the constant."""
+        inputs = np.repeat(np.arange(dimension), 2 if signed else 1)
+        signs = np.tile([1, -1], dimension) if signed else np.ones(dimension, dtype=np.int64)
+        if bias:
+            inputs, signs = np.append(inputs, dimension), np.append(signs, 1)
+        return cls(inputs, signs, dimension, signed, bias)
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+
+@dataclass(frozen=True)
+class LayerPair:
+    """One pair of source layers that becomes one layer of the target."""
+
+    source: Source
+    layer: int  # layer of the target; the pair is 2 * layer and 2 * layer + 1
+    halves: HalfInputs
+
+    @property
+    def mlp(self) -> MLP:
+        """The source's architecture."""
+        assert isinstance(self.source.architecture, MLP)
+        return self.source.architecture
+
+    @property
+    def width(self) -> int:
+        """Hidden neurons of the pair."""
+        return self.mlp.sizes[2 * self.layer + 1]
+
+    @property
+    def outputs(self) -> int:
+        """Outputs of the pair."""
+        return self.mlp.sizes[2 * self.layer + 2]
+
+    def incoming(self, start: int, stop: int) -> NDArray[np.int32]:
+        """Return what neurons start..stop offer to each half-input: u times its sign, [neurons, columns]."""
+        dimension, first = self.halves.dimension, MLP.weight_name(2 * self.layer)
+        u = self.source.integers(first, slice(start * dimension, stop * dimension)).reshape(-1, dimension)
+        offers = np.empty((stop - start, len(self.halves)), dtype=np.int32)
+        if self.halves.signed:
+            offers[:, 0 : 2 * dimension : 2] = u
+            np.negative(u, out=offers[:, 1 : 2 * dimension : 2])
+        else:
+            offers[:, :dimension] = u
+        if self.halves.bias:
+            offers[:, -1] = self.source.integers(MLP.bias_name(2 * self.layer), slice(start, stop))
+        return offers
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Which hidden neurons are candidates for which half-input.
+
+    Args:
+        neurons: [columns, n]; 0 where a place is empty.
+        u: signed incoming weight as an integer on the source's grid, [columns, n]; 0 where a place is empty.
+    """
+
+    neurons: NDArray[np.int64]
+    u: NDArray[np.int64]
+
+    @property
+    def fewest(self) -> int:
+        """Candidates of the worst-served half-input."""
+        return int((self.u != 0).sum(axis=1).min()) if self.u.size else 0
+
+
+def assign_fixed(pair: LayerPair, items: int) -> Pool:
+    """Reserve `items` consecutive neurons for each half-input; those with the wrong sign are dead (Pensia's blocks)."""
+    columns = len(pair.halves)
+    neurons = np.arange(columns * items, dtype=np.int64).reshape(columns, items)
+    dimension = pair.halves.dimension
+    weighted = pair.halves.inputs < dimension
+    u = np.zeros((columns, items), dtype=np.int64)
+    flat = neurons[weighted] * dimension + pair.halves.inputs[weighted, None]
+    u[weighted] = pair.source.integers(MLP.weight_name(2 * pair.layer), flat)
+    if not weighted.all():
+        u[~weighted] = pair.source.integers(MLP.bias_name(2 * pair.layer), neurons[~weighted])
+    alive = u * pair.halves.signs[:, None] > 0
+    return Pool(np.where(alive, neurons, 0), np.where(alive, u, 0))
+
+
+def spare_neurons(items: int) -> int:
+    """Neurons added to columns * items so that the column-aware assignment fills every place, almost surely.
+
+    With one open column a neuron qualifies with probability 1/4: filling n places takes 4 n neurons on average, with
+    variance 12 n. More columns only make qualifying likelier.
+    """
+    return 3 * items + 5 * int(np.ceil(np.sqrt(12 * items)))
+
+
+def assign_column_aware(pair: LayerPair, items: int) -> Pool:
+    """Give each neuron to the half-input for which its incoming weight is largest, until each half-input has enough.
+
+    Which neuron serves which input is free, because the mask decides it. The neurons are read once, in order; the
+    choice depends on the first layer alone, so the second layer's weights stay independent and uniform given it.
+    """
+    columns = len(pair.halves)
+    neurons = np.zeros((columns, items), dtype=np.int64)
+    u = np.zeros((columns, items), dtype=np.int64)
+    count = np.zeros(columns, dtype=np.int64)
+    closed = np.iinfo(np.int32).min
+    weakest = int(WEAKEST * 2.0 ** -pair.source.grid_exponent(MLP.weight_name(2 * pair.layer)))
+    is_open = np.ones(columns, dtype=bool)
+    block = max(1, min(4096, (BLOCK_BYTES // 4) // max(1, columns)))
+    for start in range(0, pair.width, block):
+        if not is_open.any():
+            break
+        offers = pair.incoming(start, min(start + block, pair.width))
+        offers[:, ~is_open] = closed
+        best = offers.argmax(axis=1)
+        for row in range(len(offers)):
+            column = int(best[row])
+            if not is_open[column]:
+                column = int(offers[row].argmax())
+            offer = int(offers[row, column])
+            if offer < weakest:
+                continue
+            place = int(count[column])
+            neurons[column, place] = start + row
+            u[column, place] = offer * int(pair.halves.signs[column])
+            count[column] = place + 1
+            if place + 1 == items:
+                is_open[column] = False
+                offers[row + 1 :, column] = closed
+    return Pool(neurons, u)
+
+
+@dataclass(frozen=True)
+class PrunedPair:
+    """The kept entries of one layer pair, and how well each weight is met.
+
+    Args:
+        mask: of the pair's parameters.
+        errors: target - sum for each problem, integers on the product grid, [outputs, columns].
+        seconds: wall-clock time by stage.
+    """
+
+    mask: Mask
+    errors: NDArray[np.int64]
+    seconds: dict[str, float]
+
+
+def prune_pair(
+    pair: LayerPair,
+    pool: Pool,
+    targets: NDArray[np.int64],  # [outputs, columns], integers on the product grid
+    tolerance: int,
+    choose: Choice,
+    progress: Callable[[int], None] | None = None,
+) -> PrunedPair:
+    """Choose a subset of the candidates for every weight and gather the mask, in blocks of rows.
+
+    Args:
+        pair: the source layers.
+        pool: candidates of each half-input.
+        targets: wanted weight of each output for each half-input.
+        tolerance: largest |error| that ends the search of a problem; only pools of several groups look further.
+        choose: the subset-sum solver.
+        progress: called with the number of problems done so far.
+    """
+    columns = len(pair.halves)
+    width, outputs = pair.width, pair.outputs
+    second = MLP.weight_name(2 * pair.layer + 1)
+    rows = max(8, BLOCK_BYTES // max(1, 8 * columns * min(pool.u.shape[1], TOGETHER)) // 8 * 8)  # whole bytes of mask
+    used = np.zeros(width, dtype=bool)
+    errors = np.empty((outputs, columns), dtype=np.int64)
+    packed: list[NDArray[np.uint8]] = []
+    seconds = {"source": 0.0, "solve": 0.0, "mask": 0.0}
+    for start in range(0, outputs, rows):
+        stop = min(start + rows, outputs)
+        clock = time.perf_counter()
+        v = pair.source.integers(second, slice(start * width, stop * width)).reshape(-1, width)
+        seconds["source"] += time.perf_counter() - clock
+        kept, errors[start:stop] = _prune_rows(v, pool, targets[start:stop], tolerance, choose, seconds)
+        clock = time.perf_counter()
+        used |= kept.any(axis=0)
+        packed.append(np.packbits(kept.reshape(-1), bitorder="little"))
+        seconds["mask"] += time.perf_counter() - clock
+        if progress is not None:
+            progress(stop * columns)
+    mask = Mask.merge(
+        _incoming_mask(pair, pool, used), Mask.from_packed({second: (outputs, width)}, {second: _join(packed)})
+    )
+    if pair.mlp.bias:
+        mask = Mask.merge(mask, Mask.from_indices({MLP.bias_name(2 * pair.layer + 1): (outputs,)}, {}))
+    return PrunedPair(mask, errors, seconds)
+
+
+def _prune_rows(
+    v: NDArray[np.int32],  # [rows, width]
+    pool: Pool,
+    targets: NDArray[np.int64],  # [rows, columns]
+    tolerance: int,
+    choose: Choice,
+    seconds: dict[str, float],
+) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Solve some rows, one group of candidates after the other; a problem met within the tolerance looks no further."""
+    columns, items = pool.u.shape
+    wanted = targets.reshape(-1)
+    size = items if items <= TOGETHER else -(-items // -(-items // GROUP))
+    open_problems = np.arange(wanted.size)
+    error = wanted.copy()  # of the empty subset, to begin with
+    chosen = np.zeros(wanted.size, dtype=np.int64)
+    group = np.zeros(wanted.size, dtype=np.int64)
+    for start in range(0, items, max(1, size)):
+        clock = time.perf_counter()
+        neurons, u = pool.neurons[:, start : start + size], pool.u[:, start : start + size]
+        if start == 0:
+            candidates = (v[:, neurons.reshape(-1)] * u.reshape(1, -1)).reshape(-1, neurons.shape[1])
+        else:
+            row, column = np.divmod(open_problems, columns)
+            candidates = v[row[:, None], neurons[column]] * u[column]
+        seconds["source"] += time.perf_counter() - clock
+        clock = time.perf_counter()
+        bits, found = choose(candidates, wanted[open_problems])
+        better = np.abs(found) < np.abs(error[open_problems])
+        at = open_problems[better]
+        chosen[at], error[at], group[at] = bits[better], found[better], start
+        open_problems = open_problems[np.abs(error[open_problems]) > tolerance]
+        seconds["solve"] += time.perf_counter() - clock
+        if not open_problems.size:
+            break
+    clock = time.perf_counter()
+    kept = np.zeros(v.shape, dtype=bool)
+    for start in np.unique(group):
+        neurons = pool.neurons[:, start : start + size]
+        of_group = np.where(group == start, chosen, 0).astype("<i8").view(np.uint8).reshape(-1, 8)
+        picked = np.unpackbits(of_group, axis=1, count=neurons.shape[1], bitorder="little").reshape(len(v), -1)
+        alive = pool.u[:, start : start + size].reshape(-1) != 0
+        kept[:, neurons.reshape(-1)[alive]] |= picked[:, alive].view(np.bool_)
+    seconds["mask"] += time.perf_counter() - clock
+    return kept, error.reshape(targets.shape)
+
+
+def _incoming_mask(pair: LayerPair, pool: Pool, used: NDArray[np.bool_]) -> Mask:
+    """Keep the one incoming weight of every neuron that some output uses."""
+    dimension = pair.halves.dimension
+    serving = (pool.u != 0) & used[pool.neurons]
+    inputs = np.broadcast_to(pair.halves.inputs[:, None], pool.u.shape)
+    first, bias = MLP.weight_name(2 * pair.layer), MLP.bias_name(2 * pair.layer)
+    weighted = serving & (inputs < dimension)
+    shapes: dict[str, tuple[int, ...]] = {first: (pair.width, dimension)}
+    indices = {first: pool.neurons[weighted] * dimension + inputs[weighted]}
+    if pair.mlp.bias:
+        shapes[bias] = (pair.width,)
+        indices[bias] = pool.neurons[serving & (inputs == dimension)]
+    return Mask.from_indices(shapes, indices)
+
+
+def _join(parts: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    return np.concatenate(parts) if parts else np.zeros(0, dtype=np.uint8)

@@ -1,0 +1,12 @@
+"""Data sets: readers of the official file formats that refuse damaged input, splits that are functions of a seed."""
+
+from __future__ import annotations
+
+from strongticket.data._bytes import DataError
+from strongticket.data._dataset import Dataset, Split, from_arrays
+from strongticket.data._load import NAMES, load
+from strongticket.data.cifar import read_cifar
+from strongticket.data.digits import read_digits
+from strongticket.data.idx import read_idx
+
+__all__ = ["NAMES", "DataError", "Dataset", "Split", "from_arrays", "load", "read_cifar", "read_digits", "read_idx"]

@@ -1,0 +1,204 @@
+"""Random networks named by their recipe: what they look like, the law of their weights, and a seed."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from strongticket import random
+from strongticket._files import canonical_json, sha256
+
+__all__ = ["AbstractArchitecture", "Index", "Init", "Source"]
+
+LARGEST_SCALE = 2.0**64  # no law reaches 2^64, so no scaled weight overflows float32
+Index = NDArray[np.int64] | Tensor | slice | None
+
+
+class AbstractArchitecture(ABC):
+    """Say what a network looks like without making it: an identifier, parameter shapes, and a way to build it.
+
+    Concrete architectures live in `strongticket.models`; two with the same `id` are the same.
+    """
+
+    @property
+    @abstractmethod
+    def id(self) -> str:
+        """The name that `strongticket.models.architecture` reads back."""
+
+    @property
+    @abstractmethod
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Shape of each parameter by its name in the module's state dict, in the module's order."""
+
+    @abstractmethod
+    def module(self, weights: Mapping[str, Tensor]) -> nn.Module:
+        """Build the network with these weights; its parameters do not require gradients."""
+
+    @property
+    def size(self) -> int:
+        """Number of weights and biases."""
+        return sum(math.prod(shape) for shape in self.shapes.values())
+
+
+@dataclass(frozen=True)
+class Init:
+    """Name the law of a random network's weights: value = scale * law, rounded once to float32.
+
+    Args:
+        law: a law of `strongticket.random`, by name.
+        scale: factor in (0, 2^64], exact in float32; 1 keeps the law's dyadic grid, and so does any power of two.
+        scales: factors of single parameters, (name, scale), where they differ from `scale`.
+
+    Raises:
+        ValueError: unknown law, or a scale that is not a positive float32 number.
+
+    >>> Init("uniform23").scale_of("layers.0.weight")
+    1.0
+    """
+
+    law: str = "uniform23"
+    scale: float = 1.0
+    scales: tuple[tuple[str, float], ...] = ()
+
+    def __post_init__(self) -> None:
+        random.law(self.law)
+        object.__setattr__(self, "scale", float(self.scale))
+        object.__setattr__(self, "scales", tuple(sorted((str(name), float(x)) for name, x in self.scales)))
+        for name, scale in (("every parameter", self.scale), *self.scales):
+            if not (0 < scale <= LARGEST_SCALE and float(np.float32(scale)) == scale):
+                raise ValueError(f"the scale of {name} must be exact in float32, above 0 and at most 2^64, got {scale!r}")
+        if len(dict(self.scales)) != len(self.scales):
+            raise ValueError(f"a parameter has two scales: {self.scales}")
+
+    def scale_of(self, name: str) -> float:
+        """Return the factor of one parameter."""
+        return dict(self.scales).get(name, self.scale)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return {"law": self.law, "scale": self.scale, "scales": [list(pair) for pair in self.scales]}
+
+
+@dataclass(frozen=True)
+class Source:
+    """Name a random network by its recipe; its weights are made when they are asked for, and only those.
+
+    The weight at flat (C-order) index i of parameter `name` is a function of (seed, name, i) alone: the same bits on
+    every device and version, whatever else was asked for before. A source of 10^12 weights costs nothing by itself.
+
+    Args:
+        architecture: what the network looks like.
+        seed: 0 <= seed < 2^64.
+        init: the law of the weights.
+    """
+
+    architecture: AbstractArchitecture
+    seed: int
+    init: Init = Init()
+
+    def __post_init__(self) -> None:
+        random.check_seed(self.seed)
+        random.check_streams(list(self.shapes))
+        unknown = [name for name, _ in self.init.scales if name not in self.shapes]
+        if unknown:
+            raise ValueError(
+                f"the init scales {unknown}, which {self.architecture.id} does not have: {list(self.shapes)}"
+            )
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Shape of each parameter."""
+        return self.architecture.shapes
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return every weight: {name: float32 tensor of the parameter's shape}."""
+        return {name: self.weight(name) for name in self.shapes}
+
+    def weight(self, name: str, index: Index = None) -> Tensor:
+        """Return some weights of one parameter, making no others.
+
+        Args:
+            name: parameter name.
+            index: flat indices (any shape), a slice of the flat parameter, or None for the whole parameter.
+
+        Returns:
+            float32 tensor: of the index's shape, of the slice's length, or of the parameter's shape.
+
+        Raises:
+            KeyError: no such parameter.
+            IndexError: an index outside the parameter.
+        """
+        law = random.law(self.init.law)
+        values = self._draw(name, index, law.values, law.values_at)
+        scale = self.init.scale_of(name)
+        if scale != 1.0:
+            values = values * np.float32(scale)
+        return torch.from_numpy(values)
+
+    def integers(self, name: str, index: Index = None) -> NDArray[np.int32]:
+        """Return some weights as exact integers: weight = integer * 2^grid_exponent(name).
+
+        Raises:
+            ValueError: the init's law or scale leaves the dyadic grid, so that no exact integers exist.
+        """
+        law = random.law(self.init.law)
+        self.grid_exponent(name)
+        return self._draw(name, index, law.integers, law.integers_at)
+
+    def grid_exponent(self, name: str) -> int:
+        """Return e such that every weight of the parameter is an integer times 2^e (-23 for uniform23 at scale 1)."""
+        law = random.law(self.init.law)
+        mantissa, exponent = math.frexp(self.init.scale_of(name))
+        if law.grid_exponent is None or mantissa != 0.5:
+            raise ValueError(
+                f"law {law.name!r} with scale {self.init.scale_of(name)} is not on a dyadic grid; "
+                "exact arithmetic needs a grid law ('uniform23', 'sign') and a power of two as scale"
+            )
+        return law.grid_exponent + exponent - 1
+
+    def _draw(
+        self,
+        name: str,
+        index: Index,
+        contiguous: Callable[..., NDArray[Any]],
+        gathered: Callable[..., NDArray[Any]],
+    ) -> NDArray[Any]:
+        shape = self._shape(name)
+        size = math.prod(shape)
+        if index is None:
+            return contiguous(self.seed, name, 0, size).reshape(shape)
+        if isinstance(index, slice):
+            start, stop, step = index.indices(size)
+            if step != 1:
+                raise ValueError(f"a slice of weights has step 1, got {index}; give an index array instead")
+            return contiguous(self.seed, name, start, max(start, stop))
+        flat = np.asarray(index)
+        if flat.size == 0:
+            flat = flat.astype(np.int64)
+        if flat.dtype.kind not in "iu":
+            raise TypeError(f"indices of weights are integers, got dtype {flat.dtype}")
+        if flat.size and (int(flat.min()) < 0 or int(flat.max()) >= size):
+            raise IndexError(f"{name} has flat indices 0..{size - 1}, got {flat.min()}..{flat.max()}")
+        return gathered(self.seed, name, flat.reshape(-1)).reshape(flat.shape)
+
+    def _shape(self, name: str) -> tuple[int, ...]:
+        if name not in self.shapes:
+            raise KeyError(f"{self.architecture.id} has no parameter {name!r}; it has {list(self.shapes)}")
+        return self.shapes[name]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form: architecture, seed, init."""
+        return {"architecture": self.architecture.id, "seed": self.seed, "init": self.init.to_json()}
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the recipe."""
+        return sha256(canonical_json(self.to_json()).encode())

@@ -1,0 +1,51 @@
+"""Property-test theorems, solvers and tickets of your own: Hypothesis strategies, conformance checks and slow oracles.
+
+>>> from hypothesis import given
+>>> @given(tickets())
+... def test_mine(ticket):
+...     check_ticket(ticket)
+"""
+
+from strongticket.testing.subset_sums import (
+    BestSubset,
+    Instances,
+    brute_force,
+    check_subset_sum_solver,
+    check_subset_sums,
+    planted_subset_sums,
+    subset_sum_instances,
+)
+from strongticket.testing.ticket_strategies import (
+    TARGET_KINDS,
+    architectures,
+    certificates,
+    check_ticket,
+    check_ticket_file_roundtrip,
+    inits,
+    masks,
+    seeds,
+    sources,
+    targets,
+    tickets,
+)
+
+__all__ = [
+    "TARGET_KINDS",
+    "BestSubset",
+    "Instances",
+    "architectures",
+    "brute_force",
+    "certificates",
+    "check_subset_sum_solver",
+    "check_subset_sums",
+    "check_ticket",
+    "check_ticket_file_roundtrip",
+    "inits",
+    "masks",
+    "planted_subset_sums",
+    "seeds",
+    "sources",
+    "subset_sum_instances",
+    "targets",
+    "tickets",
+]

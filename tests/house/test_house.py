@@ -1,0 +1,39 @@
+"""The rules of the house that a tool can hold."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import strongticket
+
+ROOT = Path(strongticket.__file__).resolve().parents[1]
+pytestmark = pytest.mark.skipif(not (ROOT / "pyproject.toml").exists(), reason="not run from a checkout")
+
+
+def test_every_paper_key_is_in_the_bibliography() -> None:
+    entries = set(re.findall(r"^@\w+\{([^,]+),", (ROOT / "references.bib").read_text(), re.MULTILINE))
+    rooms = ("strongticket/bounds", "strongticket/constructions", "theory", "experiments")
+    files = {path.stem for room in rooms for path in (ROOT / room).glob("*.py")}
+    keys = {stem for stem in files if re.fullmatch(r"[a-z]+(19|20)\d\d[a-z]+", stem)}
+    assert {"pensia2020optimal", "lueker1998exponentially"} <= keys
+    assert keys <= entries, f"without an entry in references.bib: {sorted(keys - entries)}"
+
+
+def test_imports_follow_the_arrows() -> None:
+    from importlinter.cli import lint_imports
+
+    assert lint_imports(config_filename=str(ROOT / "pyproject.toml"), cache_dir=None) == 0
+
+
+def test_no_module_is_much_longer_than_500_lines() -> None:
+    rooms = ("strongticket", "theory", "experiments", "paper_figs")
+    long = {
+        str(path.relative_to(ROOT)): lines
+        for room in rooms
+        for path in (ROOT / room).rglob("*.py")
+        if (lines := len(path.read_text().splitlines())) > 550
+    }
+    assert not long

@@ -1,0 +1,304 @@
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from strongticket.subsetsum import (
+    AbstractSubsetSumSolver,
+    BruteForceSolver,
+    Choice,
+    NumbaSolver,
+    Outcome,
+    TorchSolver,
+    solve,
+)
+from strongticket.testing.subset_sums import (
+    Instances,
+    check_subset_sum_solver,
+    check_subset_sums,
+    planted_subset_sums,
+    subset_sum_instances,
+)
+
+FAST = [NumbaSolver(), TorchSolver()]
+ids = [s.name for s in FAST]
+
+
+def uniform(batch: int, n: int, seed: int, bits: int = 46) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return rng.integers(-(1 << bits), 1 << bits, (batch, n)), rng.integers(-(1 << bits), 1 << bits, batch)
+
+
+def products(batch: int, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Products of two odd 23-bit integers, as the constructions have them."""
+    rng = np.random.default_rng(seed)
+    u, v = (2 * rng.integers(-(1 << 22), 1 << 22, (batch, n)) + 1 for _ in range(2))
+    return u * v, rng.integers(-(1 << 46), 1 << 46, batch)
+
+
+@pytest.mark.parametrize("solver", [*FAST, BruteForceSolver()], ids=[*ids, "brute"])
+def test_conformance(solver: AbstractSubsetSumSolver) -> None:
+    check_subset_sum_solver(solver, max_items=11, max_examples=60)
+
+
+class _Broken(AbstractSubsetSumSolver):
+    """Delegates, then spoils the answer in one way: the conformance check must notice every way."""
+
+    name = "broken"
+
+    def __init__(self, fault: str) -> None:
+        self.fault = fault
+
+    def chunk_size(self, n, objective):
+        return 8
+
+    def choose(self, items, targets, objective, eps):
+        right = BruteForceSolver().choose(items, targets, "min_error" if self.fault == "dense" else objective, eps)
+        if self.fault == "empty":
+            return Choice(np.zeros_like(right.mask), right.proved)
+        if self.fault == "unproved":
+            return Choice(right.mask, np.zeros_like(right.proved))
+        if self.fault == "stray bit":
+            return Choice(right.mask | (1 << items.shape[1]), right.proved)
+        return right
+
+
+@pytest.mark.parametrize("fault", ["empty", "unproved", "dense", "stray bit"])
+def test_conformance_check_can_fail(fault: str) -> None:
+    with pytest.raises(AssertionError):
+        check_subset_sum_solver(_Broken(fault), max_items=6, max_examples=100)
+
+
+@pytest.mark.parametrize("solver", FAST, ids=ids)
+@pytest.mark.parametrize("n", [0, 1, 2, 7, 8, 9, 10, 13, 14])
+@pytest.mark.parametrize("batch", [0, 1, 7, 8, 9, 17])
+def test_sizes_of_items_and_batch(solver: AbstractSubsetSumSolver, n: int, batch: int) -> None:
+    items, targets = products(batch, n, seed=100 * n + batch)
+    for objective, eps in (("min_error", None), ("sparsest", 1 << 38)):
+        truth = solve(items, targets, objective=objective, eps=eps, backend="brute")
+        result = solver.solve(items, targets, objective=objective, eps=eps)
+        np.testing.assert_array_equal(result.mask, truth.mask)  # 46-bit random items: the optimum is unique
+        np.testing.assert_array_equal(result.error, truth.error)
+        np.testing.assert_array_equal(result.outcome, truth.outcome)
+
+
+@pytest.mark.parametrize("n", [15, 16, 17, 20, 21, 26, 27])
+def test_backends_agree_beyond_the_oracle(n: int) -> None:
+    items, targets = products(9, n, seed=n)
+    a, b = (solver.solve(items, targets) for solver in FAST)
+    np.testing.assert_array_equal(a.mask, b.mask)
+    eps = int(np.median(np.abs(a.error))) << 6  # small enough to need more than four items
+    a, b = (solver.solve(items, targets, objective="sparsest", eps=eps) for solver in FAST)
+    np.testing.assert_array_equal(a.mask, b.mask)
+    assert a.size.max() > 4
+
+
+@pytest.mark.parametrize("n", [9, 16, 25, 34, 36])
+def test_two_pointers_agree_with_bitonic(n: int) -> None:
+    # an independent exact algorithm; above n = 34 the solver uses it alone, so there the sparsest search is the peer
+    from strongticket.subsetsum import _search_kernels
+
+    items, targets = uniform(5, n, seed=n)
+    masks = np.zeros(5, np.int64)
+    _search_kernels.two_pointers(items, targets, masks, np.empty(4 << ((n + 1) // 2), np.int64))
+    result = solve(items, targets, backend="numba")
+    np.testing.assert_array_equal(masks, result.mask)
+    limit = int(np.abs(result.error).max())
+    sparse = solve(items, targets, objective="sparsest", eps=limit, backend="numba")
+    assert sparse.found.all()
+    below = solve(items, targets, objective="sparsest", eps=int(np.abs(result.error).min()) - 1, backend="numba")
+    assert not below.found.any()
+    assert below.count(Outcome.NONE_EXISTS) == 5
+    np.testing.assert_array_equal(below.mask, result.mask)
+
+
+@settings(max_examples=40)
+@given(planted_subset_sums(min_items=8, max_items=24, max_batch=3), st.sampled_from(FAST[:1]))
+def test_planted_subsets_are_found(instances: Instances, solver: AbstractSubsetSumSolver) -> None:
+    result = solver.solve(instances.items, instances.targets, eps=0)
+    assert not result.error.any()
+    sparse = solver.solve(instances.items, instances.targets, objective="sparsest", eps=0)
+    assert not sparse.error.any()
+    assert all(s <= int(m).bit_count() for s, m in zip(sparse.size, instances.planted, strict=True))
+
+
+def _edges(n: int, magnitude: int) -> Iterator[tuple[list[int], int]]:
+    """Rows at which the sentinel of the neighbour scan could leak: lists one below the other, targets at the ends."""
+    big, small = magnitude, 1
+    for row in (
+        [big] * n,
+        [-big] * n,
+        [big] * (n // 2) + [small] * (n - n // 2),
+        [small] * (n // 2) + [big] * (n - n // 2),
+        [0] * (n - 1) + [big],
+        [big] + [0] * (n - 1),
+        [0] * n,
+        [big, -big] * (n // 2) + [small] * (n % 2),
+    ):
+        low, high = sum(v for v in row if v < 0), sum(v for v in row if v > 0)
+        for target in (low, high, low - 1, high + 1, 0, 1, -1, (1 << 61), -(1 << 61), high - 1, low + 1):
+            yield row, target
+
+
+@pytest.mark.parametrize("solver", FAST, ids=ids)
+@pytest.mark.parametrize("n", [8, 9, 11])
+@pytest.mark.parametrize("magnitude", [1, 3, ((1 << 60) - 1) // 11])
+def test_sentinel_edges(solver: AbstractSubsetSumSolver, n: int, magnitude: int) -> None:
+    rows, targets = zip(*_edges(n, magnitude), strict=True)
+    instances = Instances(np.array(rows), np.array(targets))
+    for objective, eps in (("min_error", None), ("min_error", 0), ("sparsest", 0), ("sparsest", magnitude)):
+        result = solver.solve(instances.items, instances.targets, objective=objective, eps=eps)
+        check_subset_sums(result, instances, objective=objective, eps=eps)
+
+
+@pytest.mark.parametrize("solver", FAST, ids=ids)
+@pytest.mark.parametrize("n", [8, 9, 11])
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_sentinel_at_the_budget(solver: AbstractSubsetSumSolver, n: int, sign: int) -> None:
+    # sum |items| = 2^60 - 1 all in one half: the merged list then reaches down to the sentinel itself
+    rows, targets = [], []
+    for first in range(n):
+        for count in range(1, n - first + 1):
+            row = [0] * n
+            row[first : first + count] = [sign * (((1 << 60) - 1) // count)] * count
+            row[first] += sign * ((1 << 60) - 1) - sum(row)
+            for target in (0, sum(row), sum(row) + 1, sum(row) - 1, -1, 1, 1 << 61, -(1 << 61)):
+                rows.append(row)
+                targets.append(target)
+    truth = solve(rows, targets, backend="brute")
+    result = solver.solve(rows, targets)
+    np.testing.assert_array_equal(np.abs(result.error), np.abs(truth.error))
+
+
+@pytest.mark.parametrize("solver", FAST, ids=ids)
+@pytest.mark.parametrize("n", [6, 9, 12])
+def test_small_integers_with_many_ties(solver: AbstractSubsetSumSolver, n: int) -> None:
+    rng = np.random.default_rng(n)
+    items, targets = rng.integers(-60, 61, (1500, n)), rng.integers(-250, 251, 1500)
+    items[::3, ::2] = 0
+    for objective, eps in (("min_error", None), ("sparsest", 0), ("sparsest", 1), ("sparsest", 4)):
+        truth = solve(items, targets, objective=objective, eps=eps, backend="brute")
+        result = solver.solve(items, targets, objective=objective, eps=eps)
+        np.testing.assert_array_equal(np.abs(result.error), np.abs(truth.error))
+        np.testing.assert_array_equal(result.outcome, truth.outcome)
+        if objective == "sparsest":
+            np.testing.assert_array_equal(result.size[result.found], truth.size[truth.found])
+
+
+@pytest.mark.parametrize("backend", ["numba", "torch"])
+@pytest.mark.parametrize("n", [8, 21, 30])
+def test_unreachable_targets_take_everything_that_helps(backend: str, n: int) -> None:
+    items, _ = products(6, n, seed=n)
+    high, low = np.maximum(items, 0).sum(1), np.minimum(items, 0).sum(1)
+    for beyond in (1, 40 << 46, 1 << 60):
+        up = solve(items, high + beyond, eps=beyond - 1, backend=backend)
+        np.testing.assert_array_equal(up.error, beyond)
+        np.testing.assert_array_equal(up.chosen(n), items > 0)
+        assert up.count(Outcome.NONE_EXISTS) == 6
+        down = solve(items, low - beyond, objective="sparsest", eps=beyond, backend=backend)
+        np.testing.assert_array_equal(down.error, -beyond)
+        assert down.found.all()
+
+
+@settings(max_examples=50)
+@given(subset_sum_instances(min_items=1, max_items=18, max_batch=3, magnitude=1 << 40), st.randoms())
+def test_invariances(instances: Instances, random) -> None:
+    items, targets = instances.items, instances.targets
+    n = items.shape[1]
+    error = np.abs(solve(items, targets, backend="numba").error)
+
+    def errors(x, z):
+        return np.abs(solve(x, z, backend="numba").error)
+
+    order = list(range(n))
+    random.shuffle(order)
+    np.testing.assert_array_equal(errors(items[:, order], targets), error)
+    np.testing.assert_array_equal(errors(-items, -targets), error)
+    reach = np.abs(targets) < 1 << 59
+    np.testing.assert_array_equal(errors(items, items.sum(1) - targets)[reach], error[reach])
+    near = np.abs(targets) < 1 << 57
+    np.testing.assert_array_equal(errors(items * 8, np.where(near, targets, 0) * 8)[near], 8 * error[near])
+    i = random.randrange(n)
+    toggled = items.copy()
+    toggled[:, i] *= -1
+    np.testing.assert_array_equal(errors(toggled, targets - items[:, i]), error)
+    np.testing.assert_array_equal(errors(np.pad(items, ((0, 0), (0, 5))), targets), error)
+    more = np.concatenate([items, np.full((len(items), 1), random.randrange(1 << 40))], 1)
+    assert (errors(more, targets) <= error).all()
+    np.testing.assert_array_equal(errors(items[::-1], targets[::-1])[::-1], error)
+
+
+@pytest.mark.parametrize("objective", ["min_error", "sparsest"])
+def test_chunks_threads_order_and_layout_change_nothing(objective: str) -> None:
+    items, targets = products(20_001, 10, seed=3)
+    seen: list[int] = []
+    eps = 1 << 40
+    whole = solve(items, targets, objective=objective, eps=eps, backend="numba", threads=2, progress=seen.append)
+    assert sum(seen) == 20_001
+    assert len(seen) > 1
+    one = solve(np.asfortranarray(items), targets, objective=objective, eps=eps, backend="numba", threads=1)
+    np.testing.assert_array_equal(whole.mask, one.mask)
+    items.setflags(write=False)
+    some = solve(items[1000:1003], targets[1000:1003], objective=objective, eps=eps, backend="numba")
+    np.testing.assert_array_equal(some.mask, whole.mask[1000:1003])
+
+
+def test_sparsest_size_does_not_grow_with_eps() -> None:
+    items, targets = products(50, 21, seed=8)
+    sizes = [
+        solve(items, targets, objective="sparsest", eps=1 << k, backend="numba").size for k in (32, 36, 38, 40, 42, 44)
+    ]
+    for tight, loose in itertools.pairwise(sizes):
+        assert (loose <= tight).all()
+
+
+def test_large_n_is_sparse_or_refused() -> None:
+    items, targets = uniform(3, 62, seed=1)
+    result = solve(items, targets, objective="sparsest", eps=1 << 38, backend="numba")
+    assert result.found.all()
+    planted = items[:, ::2].sum(1)
+    hopeless = solve(items, planted, objective="sparsest", eps=0, backend="numba")
+    assert hopeless.count(Outcome.NOT_FOUND) == 3  # a subset exists, so NONE_EXISTS would be false
+    with pytest.raises(ValueError, match="at most 48 items"):
+        solve(items, targets, backend="numba")
+    items, targets = products(2, 40, seed=4)
+    assert np.abs(solve(items, targets, backend="numba").error).max() < 1 << 20
+
+
+def test_missing_numba_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    from strongticket.subsetsum import compiled
+
+    compiled._kernels.cache_clear()
+    for name in ("_minimum_kernels", "_search_kernels"):
+        monkeypatch.delitem(sys.modules, f"strongticket.subsetsum.{name}", raising=False)
+        monkeypatch.delattr(f"strongticket.subsetsum.{name}", raising=False)
+    monkeypatch.setitem(sys.modules, "numba", None)
+    with pytest.raises(ImportError, match=r"strongticket\[fast\]"):
+        NumbaSolver()
+    compiled._kernels.cache_clear()
+
+
+def test_importing_subsetsum_does_not_import_numba() -> None:
+    import subprocess
+    import sys
+
+    code = "import sys, strongticket.subsetsum; sys.exit('numba' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_no_recompilation_across_dtypes() -> None:
+    from strongticket.subsetsum import _minimum_kernels, _search_kernels
+
+    items, targets = uniform(9, 9, seed=2, bits=20)
+    for dtype in (np.int32, np.int64, np.float32, np.float64):
+        solve(items.astype(dtype), targets.astype(dtype), backend="numba")
+        solve(items.astype(dtype), targets.astype(dtype), backend="numba", objective="sparsest", eps=3)
+    for kernel in (_minimum_kernels.minimum, _search_kernels.short_sums, _search_kernels.size_classes):
+        assert len(kernel.signatures) == 1

@@ -1,0 +1,78 @@
+"""`python -m theory` in-process: output, exit codes, JSON."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import theory
+from theory.__main__ import main
+
+
+def test_list(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list"]) == 0
+    text = capsys.readouterr().out
+    assert all(theorem.key in text for theorem in theory.all())
+    assert main(["list", "--json"]) == 0
+    assert {row["key"] for row in json.loads(capsys.readouterr().out)} == {t.key for t in theory.all()}
+
+
+@pytest.mark.parametrize("theorem", theory.all(), ids=lambda theorem: theorem.key)
+def test_show(theorem: theory.Theorem, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", theorem.key]) == 0
+    text = capsys.readouterr().out
+    for part in ("Hypotheses", "Status", "LaTeX", theorem.bounds[0].latex(), *(step.name for step in theorem.steps)):
+        assert part in text
+    assert "FAILED" not in text
+
+
+def test_show_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "pensia2020optimal", "--json"]) == 0
+    first, second = json.loads(capsys.readouterr().out)
+    assert first["bounds"][0]["unspecified"] == ["C"]
+    assert all(step["passed"] for step in first["steps"] + second["steps"])
+
+
+def test_check_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    key = "lueker1998exponentially.explicit"
+    assert main(["check", key, "--trials", "100", "--eps", "0.05", "--delta", "0.05"]) == 0
+    assert "holds so far" in capsys.readouterr().out
+    assert main(["check", key, "--trials", "100", "--set", "items=8"]) == 1
+    assert "falsified" in capsys.readouterr().out
+    assert main(["check", key, "--trials", "100", "--factor", "12", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)[0]["verdict"] == "FALSIFIED"
+    assert main(["check", key, "--trials", "1"]) == 3
+    # of a paper, the worst verdict counts
+    assert main(["check", "lueker1998exponentially", "--trials", "100", "--eps", "0.05"]) == 0
+
+
+def test_check_looseness(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "lueker1998exponentially.explicit", "--trials", "60", "--looseness", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)[0]
+    assert found["largest_surviving"] < found["broken_at"]
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["check", "nobody2000coins"],
+        ["check", "lueker1998exponentially.coverage_floor"],
+        ["check", "lueker1998exponentially.explicit", "--eps", "0"],
+        ["check", "lueker1998exponentially.explicit", "--delta", "1"],
+        ["check", "lueker1998exponentially.explicit", "--eps", "nan"],
+        ["check", "lueker1998exponentially.explicit", "--set", "items"],
+        ["check", "lueker1998exponentially.explicit", "--set", "colour=red"],
+        ["check", "lueker1998exponentially.explicit", "--trials", "0"],
+        ["show", "nobody2000coins"],
+    ],
+)
+def test_usage_errors(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(args) == 2
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_unparsable_arguments_exit_with_2() -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["check", "--trials", "many", "pensia2020optimal"])
+    assert caught.value.code == 2

@@ -1,0 +1,114 @@
+"""`AbstractClaim`: the part of a theorem that an experiment can contradict."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+__all__ = ["AbstractClaim", "Outcome", "Tally", "Trial"]
+
+
+class Outcome(Enum):
+    """What one trial shows; the text is the help."""
+
+    SUCCESS = "the conclusion holds in this trial, for certain"
+    FAILURE = "the conclusion is false in this trial, for certain"
+    UNDECIDED = "the trial's arithmetic or solver could not decide; it counts neither way"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial: its outcome, and what was seen.
+
+    Attributes:
+        outcome: what the trial shows.
+        detail: what was drawn and what happened, for the reader of a report.
+    """
+
+    outcome: Outcome
+    detail: str
+
+    @property
+    def success(self) -> bool:
+        """Whether the conclusion held for certain."""
+        return self.outcome is Outcome.SUCCESS
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Many trials: counts, and a few of the trials that did not succeed.
+
+    Attributes:
+        trials, failures, undecided: counts.
+        examples: details of up to five trials that failed or stayed undecided, with their seeds.
+    """
+
+    trials: int
+    failures: int
+    undecided: int
+    examples: tuple[str, ...] = ()
+
+
+class AbstractClaim(ABC):
+    """A statement "this fails with probability at most delta", as an experiment.
+
+    A trial draws everything anew from its seed, targets inside the hypotheses (adversarial kinds too), runs the
+    construction, and reports a failure only when it is certain, so that a theorem is never called falsified because
+    a solver gave up.
+
+    A claim has `text`, and `defaults`: its parameters with the values used when none are given.
+    """
+
+    text: str
+    defaults: Mapping[str, Any]
+
+    @abstractmethod
+    def trial(self, seed: int, **params: Any) -> Trial:
+        """Run one trial; parameters not given take their defaults."""
+
+    @abstractmethod
+    def optimistic(self, factor: float, **params: Any) -> dict[str, Any]:
+        """Return the parameters of the optimistic twin, whose bound is better by this factor (>= 1)."""
+
+    def failure_probability(self, **params: Any) -> float:
+        """Return the probability that the theorem allows a trial to fail."""
+        return float(self.resolve(**params)["delta"])
+
+    def describe(self, **params: Any) -> str:
+        """Return in words what the parameters amount to, with the numbers the bound gives."""
+        return ", ".join(f"{name} = {value}" for name, value in self.resolve(**params).items())
+
+    def resolve(self, **params: Any) -> dict[str, Any]:
+        """Return all parameters, checked; None stands for "by the bound".
+
+        Raises:
+            TypeError: the claim has no such parameter.
+            ValueError: a number is NaN or infinite, or eps or delta lies outside (0, 1).
+        """
+        unknown = sorted(set(params) - set(self.defaults))
+        if unknown:
+            raise TypeError(f"this claim has no parameter {', '.join(unknown)}; it takes {', '.join(self.defaults)}")
+        resolved = {**self.defaults, **params}
+        for name, value in resolved.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"{name} must be finite, got {value}")
+        for name in ("eps", "delta"):
+            if name in resolved and not 0.0 < resolved[name] < 1.0:
+                raise ValueError(f"{name} must lie in (0, 1), got {name} = {resolved[name]}")
+        return resolved
+
+    def run(self, seeds: Sequence[int], **params: Any) -> Tally:
+        """Run one trial per seed; a claim whose trials batch well overrides this."""
+        failures = undecided = 0
+        examples: list[str] = []
+        for seed in seeds:
+            trial = self.trial(seed, **params)
+            failures += trial.outcome is Outcome.FAILURE
+            undecided += trial.outcome is Outcome.UNDECIDED
+            if not trial.success and len(examples) < 5:
+                examples.append(f"seed {seed}: {trial.outcome.name.lower()}: {trial.detail}")
+        return Tally(len(seeds), failures, undecided, tuple(examples))

@@ -1,0 +1,264 @@
+"""The commands of `python -m theory`; needs tyro and rich."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import sympy
+import tyro
+from rich.console import Console
+from rich.progress import Progress
+
+import theory
+from theory._falsify import Looseness, Report, Verdict
+from theory._theorem import StepResult, Theorem
+
+__all__ = ["run"]
+
+_EXIT = {Verdict.HOLDS_SO_FAR: 0, Verdict.FALSIFIED: 1, Verdict.INCONCLUSIVE: 3}
+
+
+@dataclass(frozen=True)
+class List:
+    """List every theorem: key, title, what can be checked."""
+
+    json: bool = False
+    """Print JSON instead of a table."""
+
+
+@dataclass(frozen=True)
+class Show:
+    """Show a theorem: statement, hypotheses, formulas, proof steps (verified now), citations, claim."""
+
+    key: tyro.conf.Positional[str]
+    """Key of a theorem (pensia2020optimal.theorem1), or of a paper for all its theorems (pensia2020optimal)."""
+    json: bool = False
+    """Print JSON instead of text."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """Try to break a theorem: draw targets inside its hypotheses, run the construction, count failures.
+
+    Exit code: 0 holds so far, 1 falsified, 2 usage, 3 inconclusive. Of a paper, every theorem with a claim is tried.
+    """
+
+    key: tyro.conf.Positional[str]
+    """Key of a theorem, or of a paper for all its theorems."""
+    trials: int = 2000
+    """Independent trials."""
+    eps: float | None = None
+    """Tolerance, in (0, 1); the claim's own default when not given."""
+    delta: float | None = None
+    """Failure probability that the theorem is held to, in (0, 1); the claim's own default when not given."""
+    seed: int = 0
+    """Makes the run reproducible."""
+    alpha: float = 1e-6
+    """Level: a true theorem is called falsified with at most this probability."""
+    factor: float = 1.0
+    """Try the optimistic twin, whose bound is better by this factor (>= 1)."""
+    looseness: bool = False
+    """Run optimistic twins with factors 1, 2, 4, ... until one is falsified: how loose the bound is."""
+    set: tuple[str, ...] = ()
+    """Further parameters of the claim as name=value, for example --set assignment=column-aware kind=zero."""
+    json: bool = False
+    """Print JSON instead of text."""
+
+
+Command = (
+    Annotated[List, tyro.conf.subcommand("list")]
+    | Annotated[Show, tyro.conf.subcommand("show")]
+    | Annotated[Check, tyro.conf.subcommand("check")]
+)
+
+
+def run(args: list[str] | None = None) -> int:
+    """Parse the arguments, run the command, return the exit code."""
+    command: List | Show | Check = tyro.cli(Command, prog="python -m theory", args=args)
+    try:
+        if isinstance(command, List):
+            return _list(command)
+        return _show(command) if isinstance(command, Show) else _check(command)
+    except (KeyError, TypeError, ValueError) as error:
+        print(f"error: {error.args[0] if error.args else error}", file=sys.stderr)
+        return 2
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, default=str))
+
+
+def _list(command: List) -> int:
+    rows = [
+        {
+            "key": theorem.key,
+            "title": theorem.title,
+            "bounds": list(theorem.bound_keys),
+            "steps": len(theorem.steps),
+            "assumptions": len(theorem.assumptions),
+            "claim": theorem.claim is not None,
+            "status": theorem.status,
+        }
+        for theorem in theory.all()
+    ]
+    if command.json:
+        _print_json(rows)
+        return 0
+    console = Console(highlight=False)
+    for row in rows:
+        steps = f"{row['steps']} proof steps verified" if row["steps"] else "cited"
+        claim = "can be tried" if row["claim"] else "nothing to try"
+        console.print(row["key"], style="bold", markup=False)
+        console.print(f"    {row['title']}\n    {steps}, {row['assumptions']} citations, {claim}", markup=False)
+    return 0
+
+
+def _show(command: Show) -> int:
+    theorems = theory.find(command.key)
+    if command.json:
+        _print_json([_describe(theorem) for theorem in theorems])
+        return 0
+    console = Console(highlight=False)
+    for theorem in theorems:
+        _show_one(console, theorem)
+    return 0
+
+
+def _describe(theorem: Theorem) -> dict[str, Any]:
+    return {
+        "key": theorem.key,
+        "title": theorem.title,
+        "statement": theorem.statement,
+        "hypotheses": list(theorem.hypotheses),
+        "status": theorem.status,
+        "bounds": [
+            {
+                "key": bound.key,
+                "quantity": bound.quantity,
+                "relation": bound.relation.name,
+                "expression": str(bound.expression),
+                "latex": bound.latex(),
+                "hypotheses": [{"name": h.name, "text": h.text} for h in bound.hypotheses],
+                "unspecified": sorted(bound.unspecified),
+                "source": bound.source,
+            }
+            for bound in theorem.bounds
+        ],
+        "steps": [
+            {"name": r.step.name, "statement": r.step.statement, "passed": r.passed, "error": r.error}
+            for r in theorem.check_steps()
+        ],
+        "assumptions": [{"statement": a.statement, "citation": a.citation} for a in theorem.assumptions],
+        "claim": None
+        if theorem.claim is None
+        else {"text": theorem.claim.text, "defaults": dict(theorem.claim.defaults)},
+    }
+
+
+def _show_one(console: Console, theorem: Theorem) -> None:
+    def say(text: str, **options: Any) -> None:
+        console.print(text, markup=False, **options)
+
+    say(f"{theorem.key}: {theorem.title}", style="bold")
+    say(theorem.statement)
+    say("\nHypotheses", style="bold")
+    for hypothesis in theorem.hypotheses:
+        say(f"  - {hypothesis}")
+    for bound in theorem.bounds:
+        say(f"\n{bound.key} ({bound.relation.name}, {bound.relation.value})", style="bold")
+        say(f"  {bound.quantity}")
+        # printed as it is: wrapping would destroy the two-dimensional formula
+        print("\n" + "\n".join("    " + line for line in sympy.pretty(bound.expression, wrap_line=False).splitlines()))
+        print(f"\n  LaTeX: {bound.latex()}")
+        say("  for " + "; ".join(hypothesis.name for hypothesis in bound.hypotheses))
+        if bound.unspecified:
+            say(f"  left open by the paper: {', '.join(sorted(bound.unspecified))}")
+        say(f"  source: {bound.source}")
+    say("\nStatus", style="bold")
+    say(theorem.status)
+    if theorem.steps:
+        say("\nProof steps, verified now", style="bold")
+        for result in theorem.check_steps():
+            _show_step(say, result)
+    if theorem.assumptions:
+        say("\nCited, not verified here", style="bold")
+        for assumption in theorem.assumptions:
+            say(f"  - {assumption.statement} [{assumption.citation}]")
+    if theorem.claim is not None:
+        say("\nClaim", style="bold")
+        say(f"  {theorem.claim.text}")
+        say(f"  by default: {theorem.claim.describe()}")
+        parameters = ", ".join(f"{name}={value}" for name, value in theorem.claim.defaults.items())
+        say(f"  parameters: {parameters}\n  try to break it: python -m theory check {theorem.key}")
+    say("")
+
+
+def _show_step(say: Callable[..., None], result: StepResult) -> None:
+    mark = "ok    " if result.passed else "FAILED"
+    say(f"  {mark} {result.step.name}: {result.step.statement}", style=None if result.passed else "bold red")
+    if result.error:
+        say(f"         {result.error}")
+
+
+def _parameters(command: Check) -> dict[str, Any]:
+    params: dict[str, Any] = {}
+    for setting in command.set:
+        name, equals, text = setting.partition("=")
+        if not equals or not name:
+            raise ValueError(f"--set takes name=value, got {setting!r}")
+        try:
+            params[name] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            params[name] = text
+    for name in ("eps", "delta"):
+        if getattr(command, name) is not None:
+            params[name] = getattr(command, name)
+    return params
+
+
+@contextlib.contextmanager
+def _progress(title: str, quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
+    console = Console(stderr=True)
+    if quiet or not console.is_terminal:
+        yield None
+        return
+    with Progress(console=console, transient=True) as bars:
+        task = bars.add_task(title)
+        yield lambda done, total: bars.update(task, completed=done, total=total)
+
+
+def _check(command: Check) -> int:
+    theorems = [theorem for theorem in theory.find(command.key) if theorem.claim is not None]
+    if not theorems:
+        raise ValueError(f"{command.key} has no claim to try; python -m theory show {command.key} verifies its steps")
+    params = _parameters(command)
+    results: list[Report | Looseness] = []
+    code = 0
+    for theorem in theorems:
+        assert theorem.claim is not None
+        if command.looseness:
+            table = theory.looseness(theorem, trials=command.trials, seed=command.seed, alpha=command.alpha, **params)
+            # the question is whether the bound itself (factor 1) stands
+            found: Report | Looseness = table
+            verdict = table.rows[0][1].verdict
+        else:
+            chosen = theorem.claim.optimistic(command.factor, **params) if command.factor != 1.0 else params
+            with _progress(theorem.key, command.json) as progress:
+                report = theory.falsify(
+                    theorem, trials=command.trials, seed=command.seed, alpha=command.alpha, progress=progress, **chosen
+                )
+            found, verdict = report, report.verdict
+        results.append(found)
+        # falsified outranks inconclusive, which outranks holds
+        code = max(code, _EXIT[verdict], key=[0, 3, 1].index)
+        if not command.json:
+            print(found.text())
+    if command.json:
+        _print_json([found.to_json() for found in results])
+    return code

@@ -1,0 +1,84 @@
+"""Target networks inside the hypotheses of the theorems, ordinary and adversarial: every layer of norm at most 1."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["KINDS", "draw_layers"]
+
+Matrix = npt.NDArray[np.float64]
+
+
+def _zero(shape: tuple[int, int], rng: np.random.Generator) -> Matrix:
+    return np.zeros(shape)
+
+
+def _extreme(shape: tuple[int, int], rng: np.random.Generator) -> Matrix:
+    """Entries as large as they can be: one +1 or -1 in each row and column, as far as they go."""
+    matrix = np.zeros(shape)
+    count = min(shape)
+    matrix[rng.permutation(shape[0])[:count], rng.permutation(shape[1])[:count]] = rng.choice([-1.0, 1.0], count)
+    return matrix
+
+
+def _dominant_row(shape: tuple[int, int], rng: np.random.Generator) -> Matrix:
+    matrix = 0.01 * rng.normal(size=shape)
+    matrix[rng.integers(shape[0])] = rng.normal(size=shape[1])
+    return matrix
+
+
+def _gaussian(shape: tuple[int, int], rng: np.random.Generator) -> Matrix:
+    return rng.normal(size=shape)
+
+
+def _rank_one(shape: tuple[int, int], rng: np.random.Generator) -> Matrix:
+    return np.outer(rng.normal(size=shape[0]), rng.normal(size=shape[1]))
+
+
+def _alternating(shape: tuple[int, int], rng: np.random.Generator) -> Matrix:
+    return np.asarray((-1.0) ** np.add.outer(np.arange(shape[0]), np.arange(shape[1])))
+
+
+def _sparse(shape: tuple[int, int], rng: np.random.Generator) -> Matrix:
+    return np.where(rng.random(shape) < 0.25, rng.normal(size=shape), 0.0)
+
+
+_MAKERS: dict[str, Callable[[tuple[int, int], np.random.Generator], Matrix]] = {
+    "zero": _zero,
+    "extreme": _extreme,
+    "dominant_row": _dominant_row,
+    "gaussian": _gaussian,
+    "rank_one": _rank_one,
+    "alternating": _alternating,
+    "sparse": _sparse,
+}
+KINDS: tuple[str, ...] = tuple(_MAKERS)
+
+
+def draw_layers(kind: str, sizes: tuple[int, ...], rng: np.random.Generator) -> list[Matrix]:
+    """Draw the layer matrices of a target network, each scaled to spectral norm 1 (a zero matrix stays zero).
+
+    Args:
+        kind: one of `KINDS`.
+        sizes: numbers of neurons, inputs first.
+        rng: source of randomness.
+
+    Returns:
+        Matrices of shape [sizes[i + 1], sizes[i]], of norm at most 1 and at least 1 - 1e-9 unless zero.
+
+    >>> [layer.shape for layer in draw_layers("rank_one", (4, 3, 2), np.random.default_rng(0))]
+    [(3, 4), (2, 3)]
+    """
+    if kind not in _MAKERS:
+        raise ValueError(f"kind is one of {', '.join(KINDS)}, got {kind!r}")
+    layers = []
+    for d_in, d_out in pairwise(sizes):
+        matrix = _MAKERS[kind]((d_out, d_in), rng)
+        norm = float(np.linalg.norm(matrix, 2))
+        # a hair below 1, so that rounding cannot break the hypothesis
+        layers.append(matrix / norm * (1.0 - 1e-10) if norm > 0 else matrix)
+    return layers

@@ -1,0 +1,110 @@
+"""`Theorem`: statement, bounds, proof steps that a machine has checked, citations, and a claim to break."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from strongticket import bounds
+from theory._claim import AbstractClaim
+from theory._falsify import Looseness, Report, falsify, looseness
+
+__all__ = ["Assumption", "ProofStep", "StepResult", "Theorem"]
+
+
+@dataclass(frozen=True)
+class ProofStep:
+    """One step of a proof that sympy or exact arithmetic can verify.
+
+    Attributes:
+        name: short name.
+        statement: what is shown, and by what means it is checked.
+        check: returns True when the step holds.
+    """
+
+    name: str
+    statement: str
+    check: Callable[[], bool]
+
+    def run(self) -> StepResult:
+        """Check the step; an exception in the check counts as not passed, and is reported."""
+        started = time.perf_counter()
+        try:
+            passed, error = bool(self.check()), ""
+        except Exception as problem:  # a step that cannot be evaluated is not proved
+            passed, error = False, f"{type(problem).__name__}: {problem}"
+        return StepResult(self, passed, error, time.perf_counter() - started)
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """Whether a proof step holds: `passed`, the error of a check that broke, and the seconds it took."""
+
+    step: ProofStep
+    passed: bool
+    error: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Assumption:
+    """A step that no machine checks here.
+
+    Attributes:
+        statement: what is taken for granted.
+        citation: where it is proved.
+    """
+
+    statement: str
+    citation: str
+
+
+@dataclass(frozen=True)
+class Theorem:
+    """A theorem with everything needed to read it, use it and try to break it.
+
+    Attributes:
+        key: `"<paper>.<name>"`.
+        title: one line.
+        statement: the whole statement.
+        hypotheses: each hypothesis, in words.
+        bound_keys: keys of its formulas in `strongticket.bounds`, the main one first.
+        status: what was checked, and how; what is ours and what is the paper's.
+        steps: proof steps that are verified.
+        assumptions: what is cited instead.
+        claim: the experiment; None for a theorem that has none.
+    """
+
+    key: str
+    title: str
+    statement: str
+    hypotheses: tuple[str, ...]
+    bound_keys: tuple[str, ...]
+    status: str
+    steps: tuple[ProofStep, ...] = ()
+    assumptions: tuple[Assumption, ...] = ()
+    claim: AbstractClaim | None = None
+
+    @property
+    def paper(self) -> str:
+        """Key of the paper."""
+        return self.key.partition(".")[0]
+
+    @property
+    def bounds(self) -> tuple[bounds.Bound, ...]:
+        """The formulas, the main one first."""
+        return tuple(bounds.get(key) for key in self.bound_keys)
+
+    def check_steps(self) -> tuple[StepResult, ...]:
+        """Verify every proof step now."""
+        return tuple(step.run() for step in self.steps)
+
+    def falsify(self, *, trials: int = 2000, seed: int = 0, alpha: float = 1e-6, **params: Any) -> Report:
+        """Try to break the theorem by experiment; see `theory.falsify`."""
+        return falsify(self, trials=trials, seed=seed, alpha=alpha, **params)
+
+    def looseness(self, **options: Any) -> Looseness:
+        """Measure by which factor the bound could be better; see `theory.looseness`."""
+        return looseness(self, **options)
