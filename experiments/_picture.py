@@ -52,6 +52,7 @@ def _weights(axes: object, study: Study) -> None:
     )
     floor = 1e-12
     axes.hist(np.log10(np.maximum(errors, floor)), bins=60, color=INK)
+    axes.set_yscale("log")
     eps = max(study.construction.plan.weight_eps)
     axes.axvline(np.log10(eps), color=RED, lw=1)
     axes.annotate(f"tolerance {eps:g}", (np.log10(eps), 0.97), xycoords=("data", "axes fraction"), xytext=(-3, 0),

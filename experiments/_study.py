@@ -104,10 +104,12 @@ class Study:
         return float(self.trained.logits.max() - self.trained.logits.min())
 
     def to_json(self) -> dict[str, Any]:
-        """Return every number as JSON."""
+        """Return every number as JSON; what depends on the machine is under "measured"."""
         trained, data = self.trained, self.trained.data
         change = (self.logits - trained.logits).abs()
         found = self.sampled.error
+        built = self.construction.to_json()
+        stages = [layer.pop("seconds") for layer in built["layers"]]
         return {
             "data": data.name,
             "note": data.note,
@@ -131,10 +133,13 @@ class Study:
             "proved_over_logit_range": self.box.maximum.error / self.logit_range,
             "file_bytes": len(self.file),
             "certificates": [certificate.to_json() for certificate in self.ticket.certificates],
-            "construction": self.construction.to_json(),
-            "seconds": self.seconds,
-            "peak_memory_bytes": _peak_memory(),
-            "torch_threads": torch.get_num_threads(),
+            "construction": built,
+            "measured": {
+                "seconds": self.seconds,
+                "construction_seconds": stages,
+                "peak_memory_bytes": _peak_memory(),
+                "torch_threads": torch.get_num_threads(),
+            },
         }
 
 

@@ -19,8 +19,7 @@ __all__ = ["Scaling"]
 class Scaling(AbstractExperiment):
     """Construct the ticket of a one-layer linear target with Gaussian weights and measure what it costs.
 
-    The construction runs in a process of its own, so that the peak memory is its own. Times and memory depend on the
-    machine; the rest of the result on the fields.
+    The construction runs in a process of its own, so that the peak memory is its own.
 
     Args:
         side: the target is side x side.
@@ -66,9 +65,9 @@ class Scaling(AbstractExperiment):
                 "weights": run.side**2,
                 "objective": run.objective,
                 "source weights": result["source_weights"],
-                "seconds": result["seconds"],
-                "us/weight": 1e6 * result["seconds"] / run.side**2,
-                "MB above start": (result["peak_bytes"] - result["start_bytes"]) / 1e6,
+                "seconds": result["measured"]["seconds"],
+                "us/weight": 1e6 * result["measured"]["seconds"] / run.side**2,
+                "MB above start": (result["measured"]["peak_bytes"] - result["measured"]["start_bytes"]) / 1e6,
                 "kept": result["kept"],
                 "unreached": result["unreached"],
             }
@@ -106,10 +105,12 @@ def measure(
     print(
         json.dumps(
             {
-                "seconds": seconds,
-                "stages": stages,
-                "start_bytes": start,
-                "peak_bytes": _peak_memory(),
+                "measured": {
+                    "seconds": seconds,
+                    "stages": stages,
+                    "start_bytes": start,
+                    "peak_bytes": _peak_memory(),
+                },
                 "source_weights": result.plan.source.architecture.size,
                 "kept": result.best.mask.count,
                 "unreached": len(result.unreached),

@@ -20,7 +20,7 @@ import numpy as np
 
 from strongticket.certify._difference import Difference
 from strongticket.certify._matrix import Matrix
-from strongticket.certify._rounding import UNIT, Floats, norm_above
+from strongticket.certify._rounding import UNIT, Floats, above, norm_above, raised
 
 __all__ = ["Chains"]
 
@@ -29,7 +29,7 @@ _SLOP = 1.0 + 64.0 * UNIT  # pays for the few roundings of one step of a recursi
 
 @final
 class Chains:
-    """Norms of all chains W_b S ... W_a S and of those in which one W_i is replaced by the error E_i.
+    """Norms of all chains W_b S ... S W_a, and of those in which the error E_i, less its spikes, replaces one W_i.
 
     Layers are counted from 1. Stretches longer than `reach` matrices are not multiplied out: the product of the norms
     of two parts stands for them.
@@ -52,7 +52,7 @@ class Chains:
         if key not in self._products:
             if a == b:
                 layer = self.layers[a - 1]
-                self._products[key] = layer.error if error else layer.weight
+                self._products[key] = layer.rest if error else layer.weight
             elif error == a:  # grow downward from what other errors share
                 self._products[key] = self._product(a + 1, b, 0) @ self._product(a, a, error)
             else:
@@ -111,30 +111,42 @@ class Chains:
         bounded: Floats = total * _SLOP
         return bounded
 
+    def columns(self, vectors: Floats, a: int, b: int) -> tuple[Floats, Floats]:  # [d, n]
+        """Bound W_b S ... W_a S v over all slopes, for each column v of outputs of layer a - 1.
+
+        Returns:
+            Bounds of each coordinate's magnitude [outputs, n], and of each Euclidean norm [n].
+        """
+        size = raised(vectors)
+        lengths = above(np.sqrt((size * size).sum(axis=0)), len(size))
+        if b < a:
+            return size, lengths
+        thetas = [lengths]  # of v, W_a S v, W_(a+1) S W_a S v ...
+        stretch = Matrix(vectors)
+        rows = size
+        for k in range(a, b + 1):
+            stretch = self.layers[k - 1].weight @ stretch  # W_k ... W_a v without slopes
+            straight = np.abs(stretch.value) + stretch.error
+            rows = 0.5 ** (k - a + 1) * straight
+            total = 0.5 ** (k - a + 1) * above(np.sqrt((raised(straight) ** 2).sum(axis=0)), len(straight))
+            for m in range(a, k + 1):  # the last break is below W_m
+                share = 0.5 ** (k - m + 1) * thetas[m - a] * _SLOP
+                total = total + self.norm(m, k) * share
+                rows = rows + self.rows(m, k)[:, None] * share
+            thetas.append(total * _SLOP)
+        return rows * _SLOP, thetas[-1]
+
     def vector(self, low: Floats, high: Floats, a: int, b: int) -> tuple[Floats, float]:
-        """Bound W_b S ... W_a S v over all slopes and all low <= v <= high, v a vector of layer a - 1's outputs.
+        """Bound W_b S ... W_a S v over all slopes and all low <= v <= high.
 
         Returns:
             A bound of each coordinate's magnitude, and one of the Euclidean norm.
         """
-        middle = 0.5 * low + 0.5 * high
-        rest = np.maximum(high - middle, middle - low) * (1.0 + 4.0 * UNIT)
-        size = norm_above(np.maximum(np.abs(low), np.abs(high)))
         if b < a:
-            return np.maximum(np.abs(low), np.abs(high)), size
-        column = Matrix(middle[:, None], rest[:, None])
-        stretch: list[Matrix] = []  # W_k ... W_a v for k = a .. b
-        for k in range(a, b + 1):
-            column = self.layers[k - 1].weight @ column
-            stretch.append(column)
-        thetas: list[float] = []  # theta of v ... W_k, as the matrices M_0 = v, M_1 = W_a ...
-        rows = np.zeros(0)
-        for k in range(a, b + 1):
-            total = 0.5 ** (k - a + 1) * stretch[k - a].frobenius
-            rows = 0.5 ** (k - a + 1) * stretch[k - a].rows
-            for m in range(a, k + 1):  # the last break is below W_m
-                below = size if m == a else thetas[m - 1 - a]
-                total += 0.5 ** (k - m + 1) * self.norm(m, k) * below * _SLOP
-                rows = rows + 0.5 ** (k - m + 1) * self.rows(m, k) * (below * _SLOP)
-            thetas.append(total * _SLOP)
-        return rows * _SLOP, thetas[-1]
+            size = np.maximum(np.abs(low), np.abs(high))
+            return size, norm_above(size)
+        middle = 0.5 * low + 0.5 * high
+        rest = norm_above(np.maximum(high - middle, middle - low) * (1.0 + 4.0 * UNIT))
+        rows, lengths = self.columns(middle[:, None], a, b)
+        rows = rows[:, 0] + self.theta_rows(a, b) * rest
+        return rows * _SLOP, (float(lengths[0]) + self.theta(a, b) * rest) * _SLOP

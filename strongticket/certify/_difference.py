@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from strongticket.certificate import Domain
 from strongticket.certify._matrix import Matrix
@@ -16,6 +17,9 @@ from strongticket.certify.collapse import Collapsed, Sums
 from strongticket.models import Target
 
 __all__ = ["Difference", "Gap", "Inputs", "difference"]
+
+_SPIKES = 32  # entries of one layer's error that may be treated apart
+_SPIKE = 6.0  # times the root mean square of the other entries
 
 
 @final
@@ -41,6 +45,38 @@ class Gap:
     def split(self) -> bool:
         """Whether the error acts on the two halves of the input apart."""
         return bool(self.error.value.shape[1] != self.weight.value.shape[1])
+
+    @cached_property
+    def _cut(self) -> tuple[NDArray[np.int64], Matrix]:
+        value = self.error.value
+        flat = np.abs(value).reshape(-1)
+        count = min(_SPIKES, flat.size // 8)
+        largest = np.argpartition(flat, flat.size - count)[flat.size - count :] if count else np.zeros(0, np.int64)
+        rest = value.copy().reshape(-1)
+        rest[largest] = 0.0
+        typical = norm_above(rest) / math.sqrt(max(flat.size, 1))
+        largest = np.sort(largest[flat[largest] > _SPIKE * typical])
+        rest = value.copy().reshape(-1)
+        rest[largest] = 0.0
+        slack = self.error.slack
+        if slack is not None:
+            slack = slack.copy()
+            slack.reshape(-1)[largest] = 0.0
+        return largest, Matrix(rest.reshape(value.shape), slack) if largest.size else self.error
+
+    @property
+    def spikes(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Rows and columns of the few entries of the error that stand out, as where one weight was hard to reach.
+
+        Alone, such an entry would set the norm of the whole matrix; it is better bounded by the one input that it sees.
+        """
+        rows, columns = np.divmod(self._cut[0], self.error.value.shape[1])
+        return rows, columns
+
+    @property
+    def rest(self) -> Matrix:
+        """The error without its spikes."""
+        return self._cut[1]
 
 
 @final

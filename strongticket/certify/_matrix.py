@@ -78,7 +78,7 @@ class Matrix:
 
     def __matmul__(self, other: Matrix) -> Matrix:
         """Return the product, its rounding counted in the drift."""
-        mine, others = norm_above(self.value), norm_above(other.value)
+        mine, others = self.frobenius, other.frobenius
         lost = gamma(self.value.shape[1] + 2) * mine * others + (_SMALLEST if mine and others else 0.0)
         drift = self.error * (others + other.error) + mine * other.error + lost
         return Matrix(self.value @ other.value, None, drift * (1.0 + 16.0 * UNIT))

@@ -20,7 +20,7 @@ from strongticket.certify._difference import (
     plus,
     shifted,
 )
-from strongticket.certify._rounding import UNIT, Floats, norm_above
+from strongticket.certify._rounding import UNIT, Floats, above, norm_above, raised
 
 __all__ = ["AbstractCertifier", "Bounds", "DifferenceIntervals", "Hybrid", "LayerBound", "OperatorNorms"]
 
@@ -92,8 +92,8 @@ class OperatorNorms(AbstractCertifier):
 
     With T(i) the map of the target's layers above i between two points, linear with slopes in [0, 1],
     target - ticket = -sum over i of T(i) (E_i h'_(i-1) + offset_i), h' the ticket's hidden values. About a point c,
-    h' = h(c) + (h - h(c)) + (h' - h), where h - h(c) is again a chain of matrices from the input. Best where layers are
-    wide.
+    h' = h(c) + (h - h(c)) + (h' - h), where h - h(c) is again a chain of matrices from the input. The few entries of
+    E_i that stand out are taken apart, each with the bound of the one h'_k that it sees. Best where layers are wide.
 
     Args:
         reach: how many matrices in a row are multiplied out; 1 uses the norms of single layers only, 0 lets the widths
@@ -182,6 +182,8 @@ class _Walk:
                 self.at_center.append(plain)
                 self.departures.append(moved)
         self.drift = [0.0]  # bounds of |h'_i - h_i| in l2, from layer 0
+        box = np.full(inputs.dimension, max(abs(inputs.low), abs(inputs.high)))
+        self.seen = [np.concatenate([box, box]) if self.gaps[0].split else box]  # bounds of each |h'_i|, from layer 0
 
     def run(self) -> Bounds:
         rows: list[LayerBound] = []
@@ -205,6 +207,7 @@ class _Walk:
             last = i == self.depth
             if not last:
                 hidden, ticket, change = relu(plain, moved)
+                self.seen.append(np.maximum(np.abs(ticket[0]), np.abs(ticket[1])))
             shown, gone = (plain, moved) if last else (hidden, change)
             self.drift.append(min(drift, length(gone)))
             rows.append(self._row(gap, min(height, length(shown)), gone))
@@ -238,9 +241,16 @@ class _Walk:
         """Bound the difference after layer i, before its ReLU: each coordinate, and the Euclidean norm."""
         chains = self.chains
         assert chains is not None
+        spiky_rows, spiky = np.zeros(len(self.gaps[i - 1].bias)), 0.0
+        for k in range(1, i + 1):
+            spikes = self._spikes(k)
+            if spikes.shape[1]:
+                by_row, lengths = chains.columns(spikes, k + 1, i)
+                spiky_rows = (spiky_rows + above(by_row.sum(axis=1), spikes.shape[1])) * _SLOP
+                spiky = (spiky + float(above(lengths.sum(), spikes.shape[1]))) * _SLOP
         best: tuple[Floats, float] | None = None
         for departures, radius in zip(self.departures, self.inputs.radii, strict=True):
-            rows, total = np.zeros(len(self.gaps[i - 1].bias)), 0.0
+            rows, total = spiky_rows, spiky
             for k in range(1, i + 1):
                 vector_rows, vector = chains.vector(*departures[k - 1], k + 1, i)
                 away = self.drift[k - 1]
@@ -252,9 +262,23 @@ class _Walk:
         assert best is not None
         return best
 
+    def _spikes(self, k: int) -> Floats:  # [outputs of layer k, spiky rows]
+        """Return what the spikes of layer k can add at most, one column for each output that has some.
+
+        A column is a multiple, at most 1 in magnitude, of what is added to that output, so norms of it are bounds.
+        """
+        error = self.gaps[k - 1].error
+        rows, columns = self.gaps[k - 1].spikes
+        weights = error.size[rows, columns] * raised(self.seen[k - 1])[columns]
+        amount: Floats = np.bincount(rows, weights=weights, minlength=len(error.size)).astype(np.float64)
+        places = np.unique(rows)
+        result = np.zeros((len(error.size), len(places)))
+        result[places, np.arange(len(places))] = above(amount[places], max(len(rows), 1))
+        return result
+
 
 def _at_point(difference: Difference, t: float) -> tuple[list[Interval], list[Interval]]:
-    """Enclose, layer by layer, W_i h_(i-1) + b_i and E_i h_(i-1) + offset_i of the target's h at x = (t, ..., t)."""
+    """Enclose, layer by layer, W_i h_(i-1) + b_i and E_i h_(i-1) + offset_i at x = (t, ..., t), E_i without spikes."""
     point = np.full(difference.inputs, t)
     plain: list[Interval] = []
     moved: list[Interval] = []
@@ -264,7 +288,7 @@ def _at_point(difference: Difference, t: float) -> tuple[list[Interval], list[In
         if i == 0 and gap.split:
             halves = np.concatenate([np.maximum(point, 0.0), np.minimum(point, 0.0)])
             seen = (halves, halves)
-        moved.append(plus(gap.error.enclose(*seen), offset_interval(gap)))
+        moved.append(plus(gap.rest.enclose(*seen), offset_interval(gap)))
         plain.append(shifted(gap.weight.enclose(*hidden), gap.bias))
         hidden = (np.maximum(plain[-1][0], 0.0), np.maximum(plain[-1][1], 0.0))
     return plain, moved

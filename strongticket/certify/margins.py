@@ -88,6 +88,17 @@ def margins(report: Report, target: Target, inputs: ArrayLike, labels: ArrayLike
 
     Raises:
         ValueError: another target, inputs or labels that do not fit, or a network with a single output.
+
+    >>> import torch
+    >>> from strongticket.certify import examine
+    >>> from strongticket.models import MLP
+    >>> from strongticket.ticket import Mask, Source, Ticket
+    >>> source = Source(MLP((1, 2, 2)), seed=0)
+    >>> empty = Ticket(source, Mask.full(source.shapes, kept=False))  # computes 0
+    >>> target = Target(MLP((1, 2)), {"layers.0.weight": torch.tensor([[0.25], [-0.5]])})
+    >>> report = examine(empty, target, Domain.box(0, 1))
+    >>> print(margins(report, target, [[0.5], [1.0]]))
+    0 of 2 predictions (0.00%) cannot change; 0 by the bound over the whole domain alone
     """
     comparison = report.comparison
     if target.digest != comparison.target_digest:

@@ -120,6 +120,16 @@ def examine(ticket: Ticket, target: Target, domain: Domain, *, method: Method = 
     Raises:
         StructureError: the ticket is not made of product gadgets.
         ValueError: target and ticket differ in their layer sizes, or the method is unknown.
+
+    >>> import torch
+    >>> from strongticket.models import MLP
+    >>> from strongticket.ticket import Mask, Source
+    >>> source = Source(MLP((1, 2, 2)), seed=0)
+    >>> empty = Ticket(source, Mask.full(source.shapes, kept=False))  # computes 0
+    >>> target = Target(MLP((1, 2)), {"layers.0.weight": torch.tensor([[0.25], [-0.5]])})
+    >>> found = examine(empty, target, Domain.box(0, 1))
+    >>> [round(bound, 9) for bound in found.per_output], round(found.euclidean.error, 3)
+    ([0.25, 0.5], 0.559)
     """
     if method not in _METHODS:
         raise ValueError(f"the method of a certificate is one of {list(_METHODS)}, got {method!r}")

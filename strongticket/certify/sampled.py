@@ -53,6 +53,15 @@ def sample(
     Raises:
         StructureError: the ticket is not made of product gadgets.
         ValueError: the domain is empty in this dimension, a negative count, or inputs that do not fit.
+
+    >>> import torch
+    >>> from strongticket.models import MLP
+    >>> from strongticket.ticket import Mask, Source
+    >>> source = Source(MLP((1, 2, 2)), seed=0)
+    >>> empty = Ticket(source, Mask.full(source.shapes, kept=False))  # computes 0
+    >>> target = Target(MLP((1, 2)), {"layers.0.weight": torch.tensor([[0.25], [-0.5]])})
+    >>> round(sample(empty, target, Domain.box(0, 1), trials=4).error, 9)
+    0.5
     """
     if trials < 0 or ascent_steps < 0:
         raise ValueError(f"trials and ascent_steps are at least 0, got {trials} and {ascent_steps}")

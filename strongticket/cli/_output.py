@@ -18,7 +18,9 @@ def table(title: str, rows: list[tuple[str, object]]) -> None:
     room = max(40, shutil.get_terminal_size((120, 24)).columns - width)
     print(title)
     for name, value in rows:
-        lines = textwrap.wrap(str(value), room, break_long_words=False, break_on_hyphens=False) or [""]
+        lines = []
+        for line in str(value).splitlines() or [""]:
+            lines += textwrap.wrap(line, room, break_long_words=False, break_on_hyphens=False) or [""]
         print(f"{name:<{width}}{lines[0]}")
         for line in lines[1:]:
             print(" " * width + line)

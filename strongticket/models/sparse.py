@@ -61,6 +61,7 @@ def sparse_module(ticket: Ticket) -> nn.Module:
                 torch.from_numpy(index % columns),
                 ticket.kept_weights(name),
                 size=(rows, columns),
+                check_invariants=True,
             )
         layers.append(SparseLinear(weight, bias))
     return MLPModule(layers)

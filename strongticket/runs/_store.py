@@ -47,7 +47,8 @@ class Record:
 
     Attributes:
         spec: what was run.
-        result: JSON-able result, a function of the spec alone.
+        result: JSON-able result, a function of the spec alone but for the entry "measured", if it has one: times, memory
+            and whatever else a machine adds.
         environment: versions and device it was made with; recorded, never part of the key.
         seconds: wall time.
         version: of strongticket.
@@ -61,8 +62,14 @@ class Record:
 
     @property
     def content(self) -> str:
-        """Spec and result as canonical JSON: what must be equal on every machine and backend."""
+        """Spec and result as canonical JSON: what the digest in the file covers."""
         return canonical_json({"spec": self.spec.to_json(), "result": self.result})
+
+    @property
+    def claim(self) -> str:
+        """The same without what was "measured": what must be equal on every machine and backend."""
+        result = {name: value for name, value in self.result.items() if name != "measured"}
+        return canonical_json({"spec": self.spec.to_json(), "result": result})
 
 
 @dataclass(frozen=True)
@@ -174,10 +181,10 @@ class Store:
             present = self.read(record.spec)
         except MissingRun:
             return write_atomically(self.path(record.spec), text)
-        if present.content != record.content:
+        if present.claim != record.claim:
             raise ConflictingResult(
                 f"{self.path(record.spec)} holds another result of {record.spec}; results must depend on the spec "
-                "alone: find what else this one depends on (time, threads, an unseeded generator), or raise version"
+                "alone, but for their entry 'measured': find what else this one depends on (time, threads, an unseeded generator), or raise version"
             )
         return self.path(record.spec)
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from strongticket.certificate import Certificate, Domain, Rigor
 from strongticket.certify import DifferenceIntervals, Hybrid, OperatorNorms, certify, collapse, examine, margins, sample
-from strongticket.certify._difference import Difference, Inputs
+from strongticket.certify._difference import Difference, Gap, Inputs
 from strongticket.certify._matrix import Matrix
 from strongticket.certify.report import compare, report
 from strongticket.certify.sampled import difference_at
@@ -92,15 +92,19 @@ def random_ticket(rng: np.random.Generator, sizes: tuple[int, ...], bias: bool, 
     return Ticket(source, Mask(kept))
 
 
-def near_target(rng: np.random.Generator, ticket: Ticket, noise: float, use: str = "positive") -> Target:
-    """The network that the ticket computes on one sign of its inputs, plus noise."""
+def near_target(
+    rng: np.random.Generator, ticket: Ticket, noise: float, use: str = "positive", power: int = 1
+) -> Target:
+    """The network that the ticket computes on one sign of its inputs, plus noise; a high power makes a few spikes."""
     collapsed = collapse(ticket)
     architecture = MLP(collapsed.sizes, ticket.source.architecture.bias)
     weights = {}
     for i, layer in enumerate(collapsed.layers):
         matrix = layer.positive if use == "positive" or i else layer.negative
         assert matrix is not None
-        weights[MLP.weight_name(i)] = torch.tensor(matrix.value + noise * rng.standard_normal(matrix.value.shape))
+        weights[MLP.weight_name(i)] = torch.tensor(
+            matrix.value + noise * rng.standard_normal(matrix.value.shape) ** power
+        )
         if architecture.bias:
             bias = layer.bias.value + noise * rng.standard_normal(len(layer.bias.value))
             weights[MLP.bias_name(i)] = torch.tensor(bias)
@@ -126,12 +130,14 @@ def points_in(rng: np.random.Generator, domain: Domain, dimension: int, count: i
 def cases(draw: st.DrawFn) -> tuple[Ticket, Target, Domain, np.ndarray]:
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     depth = draw(st.integers(1, 3))
-    sizes = tuple(int(s) for s in rng.integers(1, 5, size=depth + 1))
+    sizes = tuple(int(s) for s in rng.integers(1, 7, size=depth + 1))
     domain = DOMAINS[draw(st.sampled_from(sorted(DOMAINS)))]
     init = draw(st.sampled_from([Init(), Init("uniform23", 2.0), Init("sign", 0.5), Init("normal-tab1", 0.375)]))
     ticket = random_ticket(rng, sizes, draw(st.booleans()), init)
     noise = draw(st.sampled_from([0.0, 2.0**-40, 1e-6, 1e-2, 1.0]))
-    target = near_target(rng, ticket, noise, draw(st.sampled_from(["positive", "negative"])))
+    target = near_target(
+        rng, ticket, noise, draw(st.sampled_from(["positive", "negative"])), draw(st.sampled_from([1, 9]))
+    )
     return ticket, target, domain, points_in(rng, domain, sizes[0], 6)
 
 
@@ -217,6 +223,47 @@ def test_the_property_catches_broken_certifiers(how: str, method: object) -> Non
         points = points_in(rng, domain, 2, 12)
         comparison = broken(compare(ticket, target, domain), how)
         caught += violated(comparison, domain, list(exact_difference(ticket, target, points)), method)
+    assert caught >= 1
+
+
+def spiky(seed: int) -> tuple[Ticket, Target]:
+    rng = np.random.default_rng(seed)
+    ticket = random_ticket(rng, (8, 8, 3), bias=False)
+    target = near_target(rng, ticket, 1e-6)
+    weights = {name: value.clone() for name, value in target.weights.items()}
+    weights[MLP.weight_name(0)][3, 5] += 0.01
+    weights[MLP.weight_name(1)][1, 2] -= 0.02
+    return ticket, Target(target.architecture, weights)
+
+
+def test_spikes_are_taken_apart_and_help() -> None:
+    ticket, target = spiky(0)
+    comparison = compare(ticket, target, Domain.box(0, 1))
+    assert [tuple(int(v) for v in np.concatenate(layer.spikes)) for layer in comparison.layers] == [(3, 5), (1, 2)]
+    whole = Difference(
+        tuple(_unsplit(layer) for layer in comparison.layers), comparison.ticket_digest, comparison.target_digest
+    )
+    together = report(whole, Domain.box(0, 1), OperatorNorms()).maximum.error
+    assert report(comparison, Domain.box(0, 1), OperatorNorms()).maximum.error < 0.8 * together
+
+
+def _unsplit(layer: Gap) -> Gap:
+    copy = dataclasses.replace(layer)
+    copy.__dict__["_cut"] = (np.zeros(0, dtype=np.int64), layer.error)
+    return copy
+
+
+def test_the_property_catches_dropped_spikes(monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing = np.zeros(0, dtype=np.int64)
+    domain, caught = Domain.box(0, 1), 0
+    for seed in range(6):
+        ticket, target = spiky(seed)
+        points = points_in(np.random.default_rng(seed), domain, 8, 12)
+        exact = list(exact_difference(ticket, target, points))
+        assert not violated(compare(ticket, target, domain), domain, exact, OperatorNorms())
+        with monkeypatch.context() as patch:
+            patch.setattr(Gap, "spikes", (nothing, nothing))
+            caught += violated(compare(ticket, target, domain), domain, exact, OperatorNorms())
     assert caught >= 1
 
 

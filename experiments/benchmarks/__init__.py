@@ -1,0 +1,1 @@
+"""Timings of the toolkit's own algorithms beside plain ones, in one process."""

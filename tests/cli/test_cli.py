@@ -1,0 +1,132 @@
+"""The command as users type it: in process for what it does, in a fresh process for how it starts."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from strongticket.cli import main
+from strongticket.models import MLP, Target
+from strongticket.ticketfile import load
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    generator = torch.Generator().manual_seed(1)
+    mlp = MLP((6, 5, 3))
+    target = Target(mlp, {n: torch.rand(s, generator=generator) - 0.5 for n, s in mlp.shapes.items()})
+    target.save(tmp_path / "target.safetensors")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def as_json(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 0) -> dict[str, object]:
+    assert main([*arguments, "--json"]) == status
+    value = json.loads(capsys.readouterr().out)
+    assert isinstance(value, dict)
+    return value
+
+
+def test_construct_certify_show(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    built = as_json(capsys, "construct", "target.safetensors", "--out", "t.slt", "--eps", "0.02", "--items", "16")
+    ticket = load(folder / "t.slt")
+    assert built["ticket_digest"] == ticket.digest
+    assert built["bytes"] == (folder / "t.slt").stat().st_size
+    checked = as_json(capsys, "certify", "t.slt", "target.safetensors", "--trials", "20", "--write")
+    assert checked["ratio"] >= 1
+    assert checked["proved"] == built["certificate"]
+    assert len(load(folder / "t.slt").certificates) == 3
+    shown = as_json(capsys, "show", "t.slt")
+    assert shown["kept"] == ticket.mask.count
+    assert main(["show", "t.slt"]) == 0
+    text = capsys.readouterr().out
+    assert "PROVED" in text
+    assert ticket.digest in text
+
+
+def test_a_ticket_out_of_reach_is_exit_status_1_and_writes_nothing(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    built = as_json(
+        capsys, "construct", "target.safetensors", "--out", "t.slt", "--eps", "1e-6", "--items", "4", status=1
+    )
+    assert built["unreached"]
+    assert not (folder / "t.slt").exists()
+    assert main(["construct", "target.safetensors", "--eps", "1e-6", "--items", "4"]) == 1
+    assert "not reached" in capsys.readouterr().out
+
+
+def test_dry_run_only_says_what_would_be_built(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    planned = as_json(capsys, "construct", "target.safetensors", "--dry-run")
+    assert planned["problems"] == [30, 15]
+    assert sorted(path.name for path in folder.iterdir()) == ["target.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["construct", "nothing.safetensors"], "nothing.safetensors"),
+        (["construct", "target.safetensors", "--eps", "0"], "strictly between 0 and 1, got 0.0"),
+        (["construct", "target.safetensors", "--delta", "1"], "strictly between 0 and 1, got 1.0"),
+        (["construct", "target.safetensors", "--network-eps", "0.1", "--eps", "0.1"], "exactly one of"),
+        (["construct", "target.safetensors", "--low", "2", "--high", "1"], "finite low <= high"),
+        (["construct", "target.safetensors", "--out", "."], "is a folder"),
+        (["construct", "text.safetensors"], "not a readable target file"),
+        (["construct", "conv.pt"], "2-d weights"),
+        (["construct", "nan.npz"], "is nan; every weight must be finite"),
+        (["show", "target.safetensors"], "target.safetensors"),
+        (["certify", "target.safetensors", "target.safetensors"], "target.safetensors"),
+        (["bound", "nobody2020nothing.theorem"], "nobody2020nothing"),
+        (["bound", "pensia2020optimal.theorem2_parameters", "--set", "d=ten"], "name=number, got 'd=ten'"),
+        (["bound", "pensia2020optimal.theorem2_parameters", "--set", "d=10", "eps=0.7"], "eps"),
+        (["bound", "items", "--eps", "0"], "0"),
+    ],
+)
+def test_bad_input_is_one_clear_line_and_exit_status_2(
+    folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    (folder / "text.safetensors").write_text("no tensors at all")
+    torch.save({"conv.weight": torch.zeros(2, 2, 3, 3)}, folder / "conv.pt")
+    np.savez(folder / "nan.npz", **{"fc.weight": np.array([[np.nan, 0.0]], dtype=np.float32)})
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert message in captured.err
+    assert captured.err.startswith("strongticket: ")
+    assert captured.err.count("\n") == 1
+
+
+def test_bounds_are_listed_and_evaluated(capsys: pytest.CaptureFixture[str]) -> None:
+    listed = as_json(capsys, "bound", "list")
+    assert "pensia2020optimal.theorem1_width" in listed
+    value = as_json(capsys, "bound", "pensia2020optimal.theorem2_parameters", "--set", "d=10", "eps=0.01")
+    assert value["value"] == pytest.approx(563.3856)
+    assert main(["bound", "pensia2020optimal.theorem2_parameters"]) == 0
+    assert "--set d=... eps=..." in capsys.readouterr().out
+    items = as_json(capsys, "bound", "items", "--eps", "1e-2", "--delta", "1e-6")
+    assert items["counting_floor"] < items["predicted"] < items["proved"]
+
+
+def test_train_writes_a_target_that_construct_reads(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("sklearn")
+    trained = as_json(
+        capsys, "train", "--data", "digits", "--model", "mlp-64-16-10", "--epochs", "20", "--out", "d.safetensors"
+    )
+    assert trained["test_accuracy"] > 0.8
+    assert Target.load(folder / "d.safetensors").digest == trained["target_digest"]
+
+
+def test_help_needs_no_torch() -> None:
+    program = (
+        "import sys; sys.argv = ['strongticket', '--help']\ntry:\n import strongticket.cli; strongticket.cli.main()\n"
+    )
+    program += "except SystemExit: print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False"
+    assert "construct" in done.stdout
