@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Literal, Self, final
 
 from experiments._experiment import AbstractExperiment
@@ -42,8 +42,7 @@ class Scaling(AbstractExperiment):
 
     def run(self) -> dict[str, Any]:
         """Construct in a fresh process and return time, memory and sizes."""
-        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        program = f"from experiments.scaling import measure; measure(**{fields!r})"
+        program = f"from experiments.scaling import measure; measure(**{asdict(self)!r})"
         done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
         if done.returncode:
             raise RuntimeError(f"the construction failed:\n{done.stderr}")
