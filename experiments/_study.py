@@ -8,13 +8,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from strongticket import Domain, Target, Ticket, architecture
+from strongticket import MLP, Domain, Target, Ticket, architecture
 from strongticket.certificate import Certificate
 from strongticket.certify import Margins, Report, examine, margins, sample
 from strongticket.constructions import Construction, Pensia2020Optimal
@@ -25,7 +25,7 @@ from strongticket.models import sparse_module
 from strongticket.models.training import RECIPES, logits, train
 from strongticket.ticketfile import dumps, loads
 
-__all__ = ["DATA", "Study", "Trained", "default_model", "study", "train_target"]
+__all__ = ["DATA", "Study", "Trained", "default_model", "prepare", "study", "train_target"]
 
 DATA = ("digits", "mnist", "fashion-mnist", "cifar10")
 _MODELS = {"digits": "mlp-64-64-10", "cifar10": "mlp-3072-256-10"}
@@ -51,13 +51,30 @@ class Trained:
         return _share(self.logits.argmax(1) == self.data.test.labels)
 
 
-def train_target(data: str, model: str, *, seed: int, folder: str | None = None) -> Trained:
+def prepare(data: str, model: str, *, seed: int, folder: str | None = None) -> tuple[Dataset, MLP]:
+    """Read the data and the architecture and see that they fit, before any work is done.
+
+    Raises:
+        ValueError: unknown names, missing or damaged data, or a network of other inputs or outputs than the data.
+    """
+    mlp = architecture(model)
+    if not isinstance(mlp, MLP):
+        raise ValueError(f"a target is an MLP, got {model}")
+    loaded = load_data(data, folder=folder, seed=seed)
+    if (mlp.sizes[0], mlp.sizes[-1]) != (loaded.features, loaded.classes):
+        raise ValueError(
+            f"{data} has {loaded.features} inputs and {loaded.classes} classes, {model} has {mlp.sizes[0]} and "
+            f"{mlp.sizes[-1]}: give a model that fits, such as {default_model(data)}"
+        )
+    return loaded, mlp
+
+
+def train_target(loaded: Dataset, mlp: MLP, *, seed: int) -> Trained:
     """Train a target on a data set by its recipe; all weights stay in [-1, 1], which the construction asks for."""
     clock = time.perf_counter()
-    loaded = load_data(data, folder=folder, seed=seed)
-    recipe = RECIPES["digits" if data == "digits" else "mnist"]
+    recipe = RECIPES["digits" if loaded.name == "digits" else "mnist"]
     trained = train(
-        architecture(model),
+        mlp,
         loaded.train.inputs,
         loaded.train.labels,
         recipe,
@@ -145,40 +162,29 @@ class Study:
 
 def study(
     trained: Trained,
+    method: Pensia2020Optimal,
     *,
-    weight_eps: float,
-    items: int | Literal["theorem", "information-limit"],
-    objective: Literal["sparsest", "min_error"],
-    assignment: Literal["column-aware", "fixed"] = "column-aware",
-    seed: int = 0,
     searches: int = 64,
     progress: Progress | None = None,
 ) -> Study:
     """Construct the ticket of a target, save and reload it, check it the strict way, certify it and evaluate it.
 
     Args:
-        trained: the target and its data; inputs lie in [0, 1].
-        weight_eps: tolerance per weight.
-        items: candidates per weight.
-        objective: "sparsest" or "min_error".
-        assignment: "column-aware" or "fixed".
-        seed: of the random network and of the search for large differences.
-        searches: gradient ascents for the largest difference.
+        trained: the target and its data; inputs lie in the method's domain.
+        method: the construction with its parameters; its seed also names the search for large differences.
+        searches: random starts of that search, beside the test inputs.
         progress: see `Pensia2020Optimal.construct`.
     """
-    box = Domain.box(0, 1)
+    box, seed = method.domain, method.seed
     inputs = trained.data.test.inputs.flatten(1)
     radius = float(np.nextafter(inputs.double().norm(dim=1).max().item(), np.inf))
     seconds = {"train": trained.seconds}
     with _timed(seconds, "construct"):
-        method = Pensia2020Optimal(
-            weight_eps=weight_eps, items=items, objective=objective, assignment=assignment, domain=box, seed=seed
-        )
         construction = method.construct(trained.target, progress=progress)
     with _timed(seconds, "certify"):
         report = examine(construction.best, trained.target, box)
     with _timed(seconds, "certify on the ball"):
-        ball = examine(construction.best, trained.target, Domain(0, 1, radius))
+        ball = examine(construction.best, trained.target, Domain(box.low, box.high, radius))
     with _timed(seconds, "search for a large difference"):
         sampled = sample(construction.best, trained.target, box, trials=searches, seed=seed, inputs=inputs.numpy())
     with _timed(seconds, "margins"):

@@ -53,26 +53,31 @@ def main(options: Demo) -> int:
 def _main(options: Demo) -> int:
     import theory
     from experiments._picture import draw
-    from experiments._study import default_model, study, train_target
-    from strongticket._files import write_atomically
+    from experiments._study import default_model, prepare, study, train_target
+    from strongticket import Domain
+    from strongticket._files import check_writable, write_atomically
     from strongticket.cli._output import progress_bar, table
+    from strongticket.constructions import Pensia2020Optimal
 
-    options.out.mkdir(parents=True, exist_ok=True)
     clock = time.perf_counter()
-    model = options.model or default_model(options.data)
-    _say(f"training {model} on {options.data} ...")
+    method = Pensia2020Optimal(
+        weight_eps=options.eps,
+        items=options.items,
+        objective="min_error" if options.objective == "min-error" else "sparsest",
+        domain=Domain.box(0, 1),
+        seed=options.seed,
+    )
     folder = None if options.folder is None else str(options.folder)
-    trained = train_target(options.data, model, seed=options.seed, folder=folder)
+    model = options.model or default_model(options.data)
+    loaded, mlp = prepare(options.data, model, seed=options.seed, folder=folder)
+    if options.trials < 0:
+        raise ValueError(f"--trials must be at least 0, got {options.trials}")
+    check_writable(options.out / "result.json")
+    _say(f"training {model} on {options.data} ...")
+    trained = train_target(loaded, mlp, seed=options.seed)
     _say(f"finding its {trained.target.architecture.size:,} weights in a frozen random network ...")
     with progress_bar() as progress:
-        result = study(
-            trained,
-            weight_eps=options.eps,
-            items=options.items,
-            objective="min_error" if options.objective == "min-error" else "sparsest",
-            seed=options.seed,
-            progress=progress,
-        )
+        result = study(trained, method, progress=progress)
     value = result.to_json()
     theorem = theory.get("pensia2020optimal.theorem1")
     report = None

@@ -51,8 +51,9 @@ class Scaling(AbstractExperiment):
 
     @classmethod
     def presets(cls) -> Mapping[str, Sequence[Self]]:
-        """quick: up to 10^5 weights; default: 10^4 to 10^7 in both objectives."""
-        sparse = [cls(side=side) for side in (100, 178, 316, 562, 1000, 1778, 3162)]
+        """quick: up to 10^5 weights; default: 10^4 to 10^7 in both objectives, 5 seeds (run it with --jobs 1)."""
+        sides = (100, 178, 316, 562, 1000, 1778, 3162)
+        sparse = [cls(side=side, seed=seed) for seed in range(5) for side in sides]
         exact = [replace(run, objective="min_error") for run in sparse]
         return {"quick": sparse[:3], "default": [*sparse, *exact]}
 
@@ -63,6 +64,7 @@ class Scaling(AbstractExperiment):
             {
                 "weights": run.side**2,
                 "objective": run.objective,
+                "seed": run.seed,
                 "source weights": result["source_weights"],
                 "seconds": result["measured"]["seconds"],
                 "us/weight": 1e6 * result["measured"]["seconds"] / run.side**2,

@@ -39,23 +39,26 @@ class StrictTickets(AbstractExperiment):
 
     def run(self) -> dict[str, Any]:
         """Do the main job and return its numbers."""
-        from experiments._study import study, train_target
+        from experiments._study import prepare, study, train_target
+        from strongticket import Domain
+        from strongticket.constructions import Pensia2020Optimal
 
-        trained = train_target(self.data, self.model, seed=self.seed)
-        result = study(
-            trained,
+        method = Pensia2020Optimal(
             weight_eps=self.weight_eps,
             items=self.items,
             objective=self.objective,
             assignment=self.assignment,
+            domain=Domain.box(0, 1),
             seed=self.seed,
-        ).to_json()
+        )
+        trained = train_target(*prepare(self.data, self.model, seed=self.seed), seed=self.seed)
+        result = study(trained, method).to_json()
         result["construction"].pop("unreached_weights")
         return result
 
     @classmethod
     def presets(cls) -> Mapping[str, Sequence[Self]]:
-        """quick: digits; default: MNIST and Fashion-MNIST at depths 2, 3 and 6."""
+        """quick: digits; default: MNIST and Fashion-MNIST at depths 2, 3 and 6, 5 seeds."""
         deep = "mlp-784-256-128-128-64-32-10+bias"
         mnist = cls()
         nets = [
@@ -66,8 +69,12 @@ class StrictTickets(AbstractExperiment):
         ]
         return {
             "quick": [cls(data="digits", model="mlp-64-64-10", seed=seed) for seed in range(5)],
-            "default": [*nets, *(replace(net, data="fashion-mnist") for net in nets)],
-            "seeds": [replace(mnist, seed=seed) for seed in range(5)],
+            "default": [
+                replace(net, data=data, seed=seed)
+                for seed in range(5)
+                for data in ("mnist", "fashion-mnist")
+                for net in nets
+            ],
         }
 
     @classmethod

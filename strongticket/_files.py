@@ -9,7 +9,7 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-__all__ = ["canonical_json", "sha256", "write_atomically"]
+__all__ = ["canonical_json", "check_writable", "sha256", "write_atomically"]
 
 
 def canonical_json(value: Any) -> str:
@@ -68,3 +68,18 @@ def write_atomically(path: str | os.PathLike[str], data: bytes | str) -> Path:
     finally:
         os.close(folder)
     return path
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Refuse, before long work, a path that `write_atomically` could not write; makes its folder if it is missing.
+
+    Raises:
+        OSError: it is a folder, or its folder cannot be written.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; give the name of a file")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    probe = path.parent / f".{secrets.token_hex(8)}.probe"
+    probe.touch()
+    probe.unlink()

@@ -74,7 +74,9 @@ class Init:
         object.__setattr__(self, "scales", tuple(sorted((str(name), float(x)) for name, x in self.scales)))
         for name, scale in (("every parameter", self.scale), *self.scales):
             if not (0 < scale <= LARGEST_SCALE and float(np.float32(scale)) == scale):
-                raise ValueError(f"the scale of {name} must be exact in float32, above 0 and at most 2^64, got {scale!r}")
+                raise ValueError(
+                    f"the scale of {name} must be exact in float32, above 0 and at most 2^64, got {scale!r}"
+                )
         if len(dict(self.scales)) != len(self.scales):
             raise ValueError(f"a parameter has two scales: {self.scales}")
 

@@ -10,6 +10,10 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+_BESIDE = Path(__file__).resolve().parents[2] / "shared" / "data"
+if "STRONGTICKET_DATA" not in os.environ and (_BESIDE / "mnist").is_dir():
+    os.environ["STRONGTICKET_DATA"] = str(_BESIDE)  # data sets that lie beside the checkout
+
 matplotlib.use("agg")
 torch.set_num_threads(1)
 
@@ -26,5 +30,5 @@ def real_data() -> Path:
     """The folder that STRONGTICKET_DATA names, with MNIST, Fashion-MNIST or CIFAR-10 in their official formats."""
     folder = os.environ.get("STRONGTICKET_DATA")
     if not folder:
-        pytest.skip("STRONGTICKET_DATA is not set: no real data to read")
+        pytest.skip("STRONGTICKET_DATA is not set and no shared/data lies beside the checkout: no real data to read")
     return Path(folder)

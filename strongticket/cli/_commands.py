@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 from strongticket import Domain, Target, architecture, bounds, load, save
+from strongticket._files import check_writable
 from strongticket.cli import _options as options
 from strongticket.cli._output import progress_bar, table
 from strongticket.ticketfile import describe
@@ -46,7 +46,7 @@ def _construct(command: options.Construct) -> int:
     from strongticket.certify import certify
     from strongticket.constructions import Pensia2020Optimal
 
-    _writable(command.out)
+    check_writable(command.out)
     target, domain = Target.load(command.target), _domain(command.domain)
     neither = command.weight_eps is None and command.network_eps is None
     method = Pensia2020Optimal(
@@ -217,7 +217,7 @@ def _train(command: options.Train) -> int:
     from strongticket.data import load as load_data
     from strongticket.models.training import RECIPES, accuracy, train
 
-    _writable(command.out)
+    check_writable(command.out)
     data = load_data(command.data, folder=command.folder, seed=command.seed)
     name = command.model or {"digits": "mlp-64-64-10", "cifar10": "mlp-3072-256-10"}.get(command.data, "mlp-784-500-10")
     recipe = RECIPES["digits" if command.data == "digits" else "mnist"]
@@ -253,13 +253,3 @@ def _train(command: options.Train) -> int:
     ]
     _emit(command.json, value, "a trained target", rows)
     return 0
-
-
-def _writable(path: Path) -> None:
-    """Refuse a place that cannot be written before any work is done."""
-    if path.is_dir():
-        raise ValueError(f"{path} is a folder; give the name of a file")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    probe = path.parent / f".{path.name}.probe"
-    probe.touch()
-    probe.unlink()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -112,11 +113,11 @@ class Target:
         data = path.read_bytes()
         try:
             if path.suffix in (".pt", ".pth"):
-                state = torch.load(path, map_location="cpu", weights_only=True)
+                state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
                 if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
                     raise ValueError("it holds no plain state dict")
             elif path.suffix == ".npz":
-                with np.load(path, allow_pickle=False) as arrays:
+                with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
                     state = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
             else:
                 state = _in_layer_order(load_safetensors(data), data)

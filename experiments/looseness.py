@@ -1,0 +1,80 @@
+"""How loose each theorem is: its verdict, and the factor by which its bound can shrink before it is falsified."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self, final
+
+from experiments._experiment import AbstractExperiment
+
+__all__ = ["Looseness"]
+
+_THEOREMS = ("lueker1998exponentially.explicit", "pensia2020optimal.theorem1", "pensia2020optimal.theorem2")
+_FACTORS = (1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0, 64.0, 96.0, 128.0, 192.0, 256.0)
+
+
+@final
+@dataclass(frozen=True)
+class Looseness(AbstractExperiment):
+    """Try to falsify a theorem at its default parameters, then its optimistic twins until one is caught.
+
+    Args:
+        theorem: key of the theorem.
+        trials: trials of the theorem itself.
+        twin_trials: trials of each twin.
+        factors: the bound is divided by these, in turn.
+        seed: of the trials.
+    """
+
+    name: ClassVar[str] = "looseness"
+    version: ClassVar[int] = 1
+
+    theorem: str = "pensia2020optimal.theorem1"
+    trials: int = 2000
+    twin_trials: int = 200
+    factors: tuple[float, ...] = _FACTORS
+    seed: int = 0
+
+    def run(self) -> dict[str, Any]:
+        """Return the verdict of the theorem and the table of its twins."""
+        import theory
+
+        theorem = theory.get(self.theorem)
+        report = theorem.falsify(trials=self.trials, seed=self.seed)
+        twins = theorem.looseness(trials=self.twin_trials, seed=self.seed, factors=self.factors)
+        seconds = [report.seconds, *(twin.seconds for _, twin in twins.rows)]
+        value = {"verdict": _plain(report.to_json()), "twins": twins.to_json(), "measured": {"seconds": seconds}}
+        value["twins"]["rows"] = [_plain(row) for row in value["twins"]["rows"]]
+        return value
+
+    @classmethod
+    def presets(cls) -> Mapping[str, Sequence[Self]]:
+        """quick: 200 trials each; default: 2,000 trials and 5 seeds."""
+        return {
+            "quick": [cls(theorem=theorem, trials=200) for theorem in _THEOREMS],
+            "default": [cls(theorem=theorem, seed=seed) for theorem in _THEOREMS for seed in range(5)],
+        }
+
+    @classmethod
+    def table(cls, finished: Sequence[tuple[Self, dict[str, Any]]]) -> list[dict[str, Any]]:
+        """One row per theorem and seed."""
+        return [
+            {
+                "theorem": run.theorem,
+                "seed": run.seed,
+                "failures": result["verdict"]["failures"],
+                "trials": result["verdict"]["trials"],
+                "allowed": result["verdict"]["delta"],
+                "verdict": result["verdict"]["verdict"],
+                "survives /": result["twins"]["largest_surviving"],
+                "falsified /": result["twins"]["broken_at"],
+                "seconds": sum(result["measured"]["seconds"]),
+            }
+            for run, result in finished
+        ]
+
+
+def _plain(report: dict[str, Any]) -> dict[str, Any]:
+    """A report without what depends on the machine."""
+    return {name: value for name, value in report.items() if name != "seconds"}

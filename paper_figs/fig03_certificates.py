@@ -1,0 +1,69 @@
+"""How close a strict ticket is to its target, and how sure that is: found, proved, and what would matter."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from experiments import latest
+from experiments.strict_tickets import StrictTickets
+from paper_figs._drawing import PAGE, save, style
+
+if TYPE_CHECKING:
+    from strongticket.runs import Store
+
+__all__ = ["NEEDS", "draw"]
+
+NEEDS: Final = (StrictTickets.name,)
+NAME: Final = "fig03_certificates"
+_MARKS: Final = (
+    ("largest_logit_change", "on the test set", "o", "C4"),
+    ("sampled_error_box", "found in $[0,1]^d$ by gradient ascent", "s", "C0"),
+    ("proved_error_box", "proved on all of $[0,1]^d$", "D", "C1"),
+)
+
+
+def draw(store: Store, out: Path) -> list[Path]:
+    """Read the most expensive complete preset of `strict_tickets` and write OUT/fig03_certificates.pdf and .png.
+
+    Raises:
+        MissingRuns: no preset is complete; the message names the command.
+    """
+    _, runs = latest(StrictTickets, store)
+    kinds = list(dict.fromkeys((run.data, run.model, run.objective) for run, _ in runs))
+    with style() as figure_class:
+        figure = figure_class(figsize=(PAGE, 0.9 + 0.3 * len(kinds)))
+        ax = figure.subplots()
+        for row, kind in enumerate(kinds):
+            results = [result for run, result in runs if (run.data, run.model, run.objective) == kind]
+            _row(ax, row, results)
+        ax.set(xscale="log", xlabel="largest difference of an output, in units of the target's logit range")
+        ax.axvline(0.01, color="0.5", lw=0.8, ls=(0, (4, 2)), label="1 % of the logit range")
+        ax.set_yticks(range(len(kinds)), [_name(kind) for kind in kinds])
+        ax.set_ylim(len(kinds) - 0.5, -0.5)
+        ax.grid(visible=False, axis="y")
+        handles = dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
+        seeds = len(runs) // len(kinds)
+        figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=4)
+        ax.set_title(f"strict tickets of trained networks, {seeds} seed{'s' if seeds > 1 else ''} each")
+        return save(figure, out, NAME)
+
+
+def _row(ax: Any, row: int, results: list[dict[str, Any]]) -> None:
+    for name, label, mark, colour in _MARKS:
+        sizes = np.array([result[name] / result["logit_range"] for result in results])
+        ax.plot([sizes.min(), sizes.max()], [row, row], color=colour, lw=2.5, alpha=0.35, solid_capstyle="round")
+        ax.plot(np.median(sizes), row, mark, color=colour, ms=4.5, label=label)
+
+
+def _name(kind: tuple[str, str, str]) -> str:
+    data, model, objective = kind
+    sizes = model.removeprefix("mlp-").removesuffix("+bias")
+    named = {"784-256-128-128-64-32-10": "depth 6", "lenet-300-100": "LeNet-300-100"}.get(sizes, sizes)
+    goal = "exact" if objective == "min_error" else "sparsest"
+    title = {"mnist": "MNIST", "fashion-mnist": "Fashion-MNIST", "cifar10": "CIFAR-10 (from JPEG copies)"}.get(
+        data, data
+    )
+    return f"{title} {named}, {goal}"
