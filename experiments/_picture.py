@@ -79,7 +79,7 @@ def _ladder(axes: object, study: Study) -> None:
     from matplotlib.axes import Axes
 
     assert isinstance(axes, Axes)
-    change = float((study.logits - study.trained.logits).abs().max())
+    change = float(study.to_json()["largest_logit_change"])
     steps = [
         ("largest change on the test set", change, INK),
         ("largest change found anywhere", study.sampled.error, INK),

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from strongticket import MLP, Domain, Target, Ticket, architecture
 from strongticket.certificate import Certificate
-from strongticket.certify import Margins, Report, examine, margins, sample
+from strongticket.certify import Margins, Report, differences, examine, margins, sample
 from strongticket.constructions import Construction, Pensia2020Optimal
 from strongticket.constructions._construction import Progress
 from strongticket.data import Dataset
@@ -123,7 +123,7 @@ class Study:
     def to_json(self) -> dict[str, Any]:
         """Return every number as JSON; what depends on the machine is under "measured"."""
         trained, data = self.trained, self.trained.data
-        change = (self.logits - trained.logits).abs()
+        change = differences(self.box.comparison, data.test.inputs.flatten(1).numpy())
         found = self.sampled.error
         built = self.construction.to_json()
         stages = [layer.pop("seconds") for layer in built["layers"]]
@@ -139,7 +139,7 @@ class Study:
             "equal_predictions": _share(self.logits.argmax(1) == trained.logits.argmax(1)),
             "proved_equal_predictions": self.margins.fraction,
             "tests": len(data.test.labels),
-            "largest_logit_change": float(change.max()),
+            "largest_logit_change": float(np.abs(change).max()),
             "logit_range": self.logit_range,
             "strict_check": self.strict,
             "proved_error_box": self.box.maximum.error,

@@ -11,7 +11,7 @@ from strongticket.certify.certifier import (
 from strongticket.certify.collapse import Collapsed, CollapsedLayer, StructureError, Sums, collapse
 from strongticket.certify.margins import Margins, margins
 from strongticket.certify.report import Report, certify, examine
-from strongticket.certify.sampled import sample
+from strongticket.certify.sampled import differences, sample
 
 __all__ = [
     "AbstractCertifier",
@@ -28,6 +28,7 @@ __all__ = [
     "Sums",
     "certify",
     "collapse",
+    "differences",
     "examine",
     "margins",
     "sample",

@@ -81,6 +81,21 @@ def sample(
     return Certificate("max", domain, error, Rigor.SAMPLED, method, comparison.ticket_digest, comparison.target_digest)
 
 
+def differences(comparison: Difference, inputs: ArrayLike) -> Floats:
+    """Return ticket - target at each input, [batch, outputs]: plain float64, no proof.
+
+    A float32 forward pass of the two networks differs by its own rounding too, which can be larger than what is meant.
+
+    Args:
+        comparison: of a `Report` (`report.comparison`).
+        inputs: [batch, ...] points of the report's domain.
+    """
+    points = as_inputs(inputs, comparison.inputs)
+    batches = [points[k : k + _BATCH] for k in range(0, len(points), _BATCH)]
+    parts = [forward(comparison, batch)[0] for batch in batches]
+    return np.concatenate(parts) if parts else np.zeros((0, comparison.outputs))
+
+
 def difference_at(comparison: Difference, point: Floats) -> Interval:
     """Enclose ticket(x) - target(x) at one point: (low, high), each [outputs]."""
     hidden = ticket = change = (point, point)
@@ -106,8 +121,7 @@ def _random_points(seed: int, trials: int, domain: Domain, dimension: int) -> Fl
 
 def _climb(comparison: Difference, domain: Domain, start: Floats, steps: int) -> Floats:
     """Return the best point found for each of the outputs that differ most, each way."""
-    batches = [start[k : k + _BATCH] for k in range(0, len(start), _BATCH)]
-    first = np.concatenate([forward(comparison, batch)[0] for batch in batches])  # [points, outputs]
+    first = differences(comparison, start)
     outputs = np.argsort(-np.abs(first).max(axis=0), kind="stable")[:_OUTPUTS]
     goals = [(int(j), sign) for j in outputs for sign in (1.0, -1.0)]
     picks = [np.argsort(-sign * first[:, j], kind="stable")[:_STARTS] for j, sign in goals]

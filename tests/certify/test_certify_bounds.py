@@ -15,7 +15,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from strongticket.certificate import Certificate, Domain, Rigor
-from strongticket.certify import DifferenceIntervals, Hybrid, OperatorNorms, certify, collapse, examine, margins, sample
+from strongticket.certify import (
+    DifferenceIntervals,
+    Hybrid,
+    OperatorNorms,
+    certify,
+    collapse,
+    differences,
+    examine,
+    margins,
+    sample,
+)
 from strongticket.certify._difference import Difference, Gap, Inputs
 from strongticket.certify._matrix import Matrix
 from strongticket.certify.report import compare, report
@@ -165,6 +175,15 @@ def test_no_input_differs_by_more_than_the_certificate(case: tuple[Ticket, Targe
     exact = list(exact_difference(ticket, target, points))
     for method in (DifferenceIntervals(), OperatorNorms(), OperatorNorms(reach=1), Hybrid()):
         assert not violated(comparison, domain, exact, method), method
+
+
+@settings(max_examples=60)
+@given(cases())
+def test_plain_differences_are_right(case: tuple[Ticket, Target, Domain, np.ndarray]) -> None:
+    ticket, target, domain, points = case
+    exact = np.array([[float(c) for c in change] for change in exact_difference(ticket, target, points)])
+    found = differences(compare(ticket, target, domain), points)
+    assert np.allclose(found, exact, rtol=1e-9, atol=1e-12 * (1 + np.abs(exact).max()))
 
 
 @settings(max_examples=60)

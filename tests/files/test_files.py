@@ -22,8 +22,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import strongticket
-from strongticket import _files, ticketfile
-from strongticket._files import canonical_json, sha256, write_atomically
+from strongticket import ticketfile
+from strongticket._files import canonical_json, check_writable, sha256, write_atomically
 from strongticket.models import MLP
 from strongticket.ticket import Mask, Source, Ticket
 
@@ -237,4 +237,15 @@ def test_sha256_is_that_of_the_parts_together(parts: list[bytes]) -> None:
 def test_sha256_of_nothing_is_the_published_one() -> None:
     assert sha256() == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
     assert sha256(b"abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    assert _files.__all__ == ["canonical_json", "sha256", "write_atomically"]
+
+
+def test_a_place_that_cannot_be_written_is_found_out_before_the_work(tmp_path: Path) -> None:
+    check_writable(tmp_path / "new" / "file")
+    assert list((tmp_path / "new").iterdir()) == []
+    with pytest.raises(IsADirectoryError, match="is a folder"):
+        check_writable(tmp_path)
+    (tmp_path / "file").write_text("kept")
+    check_writable(tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "kept"
+    with pytest.raises(OSError):
+        check_writable(tmp_path / "file" / "below")
