@@ -15,7 +15,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	touch $@
 
 demo: setup
-	$(BIN)/strongticket demo $(DEMO)
+	$(BIN)/python -m experiments demo $(DEMO)
 
 test: setup
 	$(BIN)/python -m pytest

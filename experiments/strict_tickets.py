@@ -27,7 +27,7 @@ class StrictTickets(AbstractExperiment):
     """
 
     name: ClassVar[str] = "strict_tickets"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     data: Literal["digits", "mnist", "fashion-mnist", "cifar10"] = "mnist"
     model: str = "mlp-784-500-10"
@@ -64,7 +64,7 @@ class StrictTickets(AbstractExperiment):
         nets = [
             mnist,
             replace(mnist, objective="sparsest"),
-            replace(mnist, model="lenet-300-100"),
+            replace(mnist, model="lenet-300-100+bias"),
             replace(mnist, model=deep),
         ]
         return {

@@ -14,6 +14,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from strongticket._version import __version__
+
 if TYPE_CHECKING:
     from strongticket.certificate import Certificate, Domain, Rigor
     from strongticket.constructions.pensia2020optimal import construct
@@ -36,7 +38,6 @@ __all__ = [
     "load",
     "save",
 ]
-__version__ = "0.1.0"
 
 _HOME = {
     "Certificate": "certificate",

@@ -18,6 +18,11 @@ from strongticket._files import canonical_json, sha256
 __all__ = ["Mask"]
 
 
+def is_thin(count: int, size: int) -> bool:
+    """Whether a list of indices takes less memory than packed bits; frozen, because digests depend on it."""
+    return 64 * count < size
+
+
 @final
 @dataclass(frozen=True)
 class _Kept:
@@ -28,15 +33,11 @@ class _Kept:
     index: NDArray[np.int64] | None  # [count], sorted
     count: int
 
-    @staticmethod
-    def sparse_is_smaller(count: int, size: int) -> bool:
-        return 64 * count < size
-
     @classmethod
     def from_bool(cls, kept: NDArray[np.bool_]) -> _Kept:
         flat = np.ascontiguousarray(kept).reshape(-1)
         count = int(np.count_nonzero(flat))
-        if cls.sparse_is_smaller(count, flat.size):
+        if is_thin(count, flat.size):
             return cls(kept.shape, None, np.flatnonzero(flat), count)
         return cls(kept.shape, np.packbits(flat, bitorder="little"), None, count)
 
@@ -49,7 +50,7 @@ class _Kept:
                 raise ValueError("an index is given twice in the kept entries of a mask")
         if index.size and (int(index[0]) < 0 or int(index[-1]) >= size):
             raise IndexError(f"kept entries must lie in 0..{size - 1}, got {index[0]}..{index[-1]}")
-        if cls.sparse_is_smaller(index.size, size):
+        if is_thin(index.size, size):
             return cls(shape, None, index, index.size)
         flat = np.zeros(size, dtype=bool)
         flat[index] = True
@@ -65,7 +66,7 @@ class _Kept:
             raise ValueError("the spare bits behind the last packed entry must be zero")
         count = int(np.bitwise_count(bits).sum(dtype=np.int64))
         kept = cls(shape, bits.copy(), None, count)
-        return cls(shape, None, kept.to_index(), count) if cls.sparse_is_smaller(count, size) else kept
+        return cls(shape, None, kept.to_index(), count) if is_thin(count, size) else kept
 
     @property
     def size(self) -> int:
@@ -93,10 +94,12 @@ class _Kept:
         return _Kept.from_bool(~self.to_bool())
 
     def digest(self) -> str:
-        data = self.bits if self.bits is not None else self.index
-        assert data is not None
-        kind = b"bits" if self.bits is not None else b"index"
-        return sha256(canonical_json(list(self.shape)).encode(), kind, np.ascontiguousarray(data).tobytes())
+        """One value per content: which of the two forms is hashed is part of the rule `slt-mask/1`, as in `is_thin`."""
+        if self.bits is not None:
+            return sha256(b"slt-mask/1 bits ", canonical_json(list(self.shape)).encode(), self.bits.tobytes())
+        assert self.index is not None
+        index = np.ascontiguousarray(self.index, dtype="<i8")
+        return sha256(b"slt-mask/1 index ", canonical_json(list(self.shape)).encode(), index.tobytes())
 
 
 @final
@@ -205,6 +208,23 @@ class Mask(Mapping[str, Tensor]):
         """Return one parameter's entries as packed bits: C order, little-endian within a byte, spare bits zero."""
         kept = self._kept[name]
         return np.packbits(kept.to_bool().reshape(-1), bitorder="little") if kept.bits is None else kept.bits.copy()
+
+    def index_blocks(self, name: str, size: int = 1 << 22) -> Iterator[NDArray[np.int64]]:
+        """Yield the kept flat indices of one parameter in rising order, about `size` at a time, never none.
+
+        Memory for one block, not for the parameter: what to use for masks of huge or thick parameters.
+        """
+        kept = self._kept[name]
+        if kept.index is not None:
+            for start in range(0, kept.count, size):
+                yield kept.index[start : start + size].copy()
+            return
+        assert kept.bits is not None
+        stretch = max(1, int(size * kept.size / max(kept.count, 1)) // 8)
+        for start in range(0, kept.bits.size, stretch):
+            index = np.flatnonzero(np.unpackbits(kept.bits[start : start + stretch], bitorder="little"))
+            if index.size:
+                yield index + 8 * start
 
     @property
     def counts(self) -> dict[str, int]:

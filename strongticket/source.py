@@ -55,38 +55,39 @@ class Init:
     Args:
         law: a law of `strongticket.random`, by name.
         scale: factor in (0, 2^64], exact in float32; 1 keeps the law's dyadic grid, and so does any power of two.
-        scales: factors of single parameters, (name, scale), where they differ from `scale`.
+        overrides: parameters with a law and scale of their own, (name, law, scale); their order does not matter.
 
     Raises:
         ValueError: unknown law, or a scale that is not a positive float32 number.
 
-    >>> Init("uniform23").scale_of("layers.0.weight")
-    1.0
+    >>> Init("uniform23", overrides=(("layers.0.weight", "sign", 0.5),)).of("layers.0.weight")
+    ('sign', 0.5)
     """
 
     law: str = "uniform23"
     scale: float = 1.0
-    scales: tuple[tuple[str, float], ...] = ()
+    overrides: tuple[tuple[str, str, float], ...] = ()
 
     def __post_init__(self) -> None:
-        random.law(self.law)
         object.__setattr__(self, "scale", float(self.scale))
-        object.__setattr__(self, "scales", tuple(sorted((str(name), float(x)) for name, x in self.scales)))
-        for name, scale in (("every parameter", self.scale), *self.scales):
+        own = sorted((str(name), str(law), float(scale)) for name, law, scale in self.overrides)
+        object.__setattr__(self, "overrides", tuple(own))
+        for name, law, scale in (("every parameter", self.law, self.scale), *self.overrides):
+            random.law(law)
             if not (0 < scale <= LARGEST_SCALE and float(np.float32(scale)) == scale):
                 raise ValueError(
                     f"the scale of {name} must be exact in float32, above 0 and at most 2^64, got {scale!r}"
                 )
-        if len(dict(self.scales)) != len(self.scales):
-            raise ValueError(f"a parameter has two scales: {self.scales}")
+        if len({name for name, _, _ in self.overrides}) != len(self.overrides):
+            raise ValueError(f"a parameter is overridden twice: {self.overrides}")
 
-    def scale_of(self, name: str) -> float:
-        """Return the factor of one parameter."""
-        return dict(self.scales).get(name, self.scale)
+    def of(self, name: str) -> tuple[str, float]:
+        """Return the law and the scale of one parameter."""
+        return next(((law, scale) for own, law, scale in self.overrides if own == name), (self.law, self.scale))
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
-        return {"law": self.law, "scale": self.scale, "scales": [list(pair) for pair in self.scales]}
+        return {"law": self.law, "scale": self.scale, "overrides": [list(own) for own in self.overrides]}
 
 
 @dataclass(frozen=True)
@@ -109,10 +110,10 @@ class Source:
     def __post_init__(self) -> None:
         random.check_seed(self.seed)
         random.check_streams(list(self.shapes))
-        unknown = [name for name, _ in self.init.scales if name not in self.shapes]
+        unknown = [name for name, _, _ in self.init.overrides if name not in self.shapes]
         if unknown:
             raise ValueError(
-                f"the init scales {unknown}, which {self.architecture.id} does not have: {list(self.shapes)}"
+                f"the init overrides {unknown}, which {self.architecture.id} does not have: {list(self.shapes)}"
             )
 
     @property
@@ -138,9 +139,9 @@ class Source:
             KeyError: no such parameter.
             IndexError: an index outside the parameter.
         """
-        law = random.law(self.init.law)
+        key, scale = self.init.of(name)
+        law = random.law(key)
         values = self._draw(name, index, law.values, law.values_at)
-        scale = self.init.scale_of(name)
         if scale != 1.0:
             values = values * np.float32(scale)
         return torch.from_numpy(values)
@@ -151,20 +152,21 @@ class Source:
         Raises:
             ValueError: the init's law or scale leaves the dyadic grid, so that no exact integers exist.
         """
-        law = random.law(self.init.law)
         self.grid_exponent(name)
+        law = random.law(self.init.of(name)[0])
         return self._draw(name, index, law.integers, law.integers_at)
 
     def grid_exponent(self, name: str) -> int:
         """Return e such that every weight of the parameter is an integer times 2^e (-23 for uniform23 at scale 1)."""
-        law = random.law(self.init.law)
-        mantissa, exponent = math.frexp(self.init.scale_of(name))
-        if law.grid_exponent is None or mantissa != 0.5:
+        key, scale = self.init.of(name)
+        exponent = random.law(key).grid_exponent
+        mantissa, power = math.frexp(scale)
+        if exponent is None or mantissa != 0.5:
             raise ValueError(
-                f"law {law.name!r} with scale {self.init.scale_of(name)} is not on a dyadic grid; "
+                f"law {key!r} with scale {scale} is not on a dyadic grid; "
                 "exact arithmetic needs a grid law ('uniform23', 'sign') and a power of two as scale"
             )
-        return law.grid_exponent + exponent - 1
+        return exponent + power - 1
 
     def _draw(
         self,

@@ -30,7 +30,7 @@ class Ticket:
     Args:
         source: the random network.
         mask: kept entries of the masked parameters.
-        dense: what is not random: {name: tensor}, such as normalisation statistics.
+        dense: what is not random: {name: tensor}, such as normalisation statistics; copied.
         certificates: evidence that came with it.
 
     Raises:
@@ -44,6 +44,8 @@ class Ticket:
 
     def __post_init__(self) -> None:
         shapes = {**self.mask.shapes, **{name: tuple(value.shape) for name, value in self.dense.items()}}
+        owned = {name: tensor.detach().cpu().clone() for name, tensor in self.dense.items()}
+        object.__setattr__(self, "dense", owned)
         if set(self.mask) & set(self.dense):
             raise ValueError(f"both masked and dense: {sorted(set(self.mask) & set(self.dense))}")
         if shapes != dict(self.source.shapes):
@@ -91,7 +93,7 @@ class Ticket:
                 return False
             if name in self.mask:
                 actual, expected = actual + 0.0, expected + 0.0
-            if _bytes(actual) != _bytes(expected):
+            if tensor_bytes(actual) != tensor_bytes(expected):
                 return False
         return True
 
@@ -106,13 +108,16 @@ class Ticket:
     @cached_property
     def digest(self) -> str:
         """sha256 of what the ticket is: recipe, mask and dense values; certificates are not part of it."""
-        dense = {name: sha256(str(value.dtype).encode(), _bytes(value)) for name, value in self.dense.items()}
-        return sha256(
-            canonical_json({"source": self.source.to_json(), "mask": self.mask.digest, "dense": dense}).encode()
-        )
+        dense = {
+            name: {"dtype": str(tensor.dtype), "shape": list(tensor.shape), "sha256": sha256(tensor_bytes(tensor))}
+            for name, tensor in self.dense.items()
+        }
+        value = {"rule": "slt-ticket/1", "source": self.source.to_json(), "mask": self.mask.digest, "dense": dense}
+        return sha256(canonical_json(value).encode())
 
 
-def _bytes(value: Tensor) -> bytes:
+def tensor_bytes(value: Tensor) -> bytes:
+    """Return the bytes of a tensor in C order, as the machine holds them."""
     # cloned, because a tensor of one element may count as contiguous with a stride that a view of bytes refuses
     flat = value.detach().cpu().clone(memory_format=torch.contiguous_format).view(-1)
     return flat.view(torch.uint8).numpy().tobytes()

@@ -146,7 +146,7 @@ def _describe(theorem: Theorem) -> dict[str, Any]:
                 "latex": bound.latex(),
                 "hypotheses": [{"name": h.name, "text": h.text} for h in bound.hypotheses],
                 "unspecified": sorted(bound.unspecified),
-                "source": bound.source,
+                "place": bound.place,
             }
             for bound in theorem.bounds
         ],
@@ -179,7 +179,7 @@ def _show_one(console: Console, theorem: Theorem) -> None:
         say("  for " + "; ".join(hypothesis.name for hypothesis in bound.hypotheses))
         if bound.unspecified:
             say(f"  left open by the paper: {', '.join(sorted(bound.unspecified))}")
-        say(f"  source: {bound.source}")
+        say(f"  place: {bound.place}")
     say("\nStatus", style="bold")
     say(theorem.status)
     if theorem.steps:

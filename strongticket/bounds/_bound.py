@@ -102,14 +102,14 @@ class Bound:
         quantity: in words, what the number is and its unit.
         relation: what the number says about that quantity.
         build: makes the formula; called once, at first use, so that listing bounds does not load sympy.
-        source: where the formula stands, or "strongticket" when the derivation is ours.
+        place: where the formula stands, or "strongticket" when the derivation is ours.
     """
 
     key: str
     quantity: str
     relation: Relation
     build: Callable[[], Formula]
-    source: str
+    place: str
 
     def __post_init__(self) -> None:
         paper, _, name = self.key.partition(".")

@@ -7,7 +7,6 @@ and the sums of products are recomputed from the seed, in integers where the sou
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, final
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 
 from strongticket.certify._rounding import UNIT, Floats, gamma
 from strongticket.models import MLP
-from strongticket.ticket import Mask, Ticket
+from strongticket.ticket import Ticket
 
 __all__ = ["Collapsed", "CollapsedLayer", "StructureError", "Sums", "collapse"]
 
@@ -245,7 +244,7 @@ def _accumulate(ticket: Ticket, name: str, first: _First, outputs: int, columns:
     terms = int(np.bincount(active, minlength=1).max()) if active.size else 0
     sums = np.zeros((outputs, columns), dtype=np.int64 if exact else np.float64)
     sizes = np.zeros((outputs if not exact else 0, columns))
-    for index in _blocks(ticket.mask, name):
+    for index in ticket.mask.index_blocks(name, _BLOCK):
         row, neuron = index // neurons, index % neurons
         column = first.column[neuron]
         used = column >= 0
@@ -280,21 +279,6 @@ def _integer_sums(key: NDArray[np.int64], left: Numbers, right: Numbers, length:
     high = np.bincount(key, weights=product >> 28, minlength=length).astype(np.int64)
     low = np.bincount(key, weights=product & ((1 << 28) - 1), minlength=length).astype(np.int64)
     return (high << 28) + low
-
-
-def _blocks(mask: Mask, name: str) -> Iterator[NDArray[np.int64]]:
-    """Yield the sorted flat indices of the kept entries, some millions at a time."""
-    size, count = math.prod(mask.shapes[name]), mask.counts[name]
-    if 64 * count < size:  # thin masks are stored as indices
-        index = mask.indices(name)
-        for start in range(0, count, _BLOCK):
-            yield index[start : start + _BLOCK]
-        return
-    packed = mask.packed(name)
-    stretch = max(1, int(_BLOCK * size / max(count, 1)) // 8)
-    for start in range(0, packed.size, stretch):
-        bits = np.unpackbits(packed[start : start + stretch], bitorder="little")
-        yield np.flatnonzero(bits) + 8 * start
 
 
 def _exact(integers: Numbers, exponent: int) -> Sums:

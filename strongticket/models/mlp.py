@@ -107,19 +107,20 @@ def linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:  # weight: [d_out,
 def architecture(name: str) -> AbstractArchitecture:
     """Read an architecture from its name, so that commands and ticket files can say which network they mean.
 
-    Grammar: ``mlp-D0-D1-...-DL`` with ``+bias`` for biases, and the household names ``lenet-300-100`` (784-300-100-10,
-    with biases) and ``lenet-500`` (784-500-10, without: the network of Pensia et al. 2020).
+    Grammar: ``mlp-D0-D1-...-DL``, or a household name: ``lenet-300-100`` (784-300-100-10) and ``lenet-500``
+    (784-500-10, the network of Pensia et al. 2020). Without biases; ``+bias`` behind any of them adds biases.
 
     Raises:
         ValueError: no such name.
 
-    >>> architecture("lenet-300-100").size
-    266610
+    >>> architecture("lenet-300-100").size, architecture("lenet-300-100+bias").size
+    (266200, 266610)
     >>> architecture("mlp-64-32-10+bias").id
     'mlp-64-32-10+bias'
     """
-    if name in _NAMED:
-        return MLP(_NAMED[name], bias=name == "lenet-300-100")
+    plain, plus, option = name.partition("+")
+    if plain in _NAMED and (plus, option) in (("", ""), ("+", "bias")):
+        return MLP(_NAMED[plain], bias=bool(option))
     match = re.fullmatch(r"mlp((?:-[1-9][0-9]{0,17}){2,64})(\+bias)?", name)
     if match is None:
         known = ", ".join(sorted(_NAMED))

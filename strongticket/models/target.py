@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -110,7 +111,7 @@ class Target:
             ValueError: not a readable network of Linear layers.
         """
         path = Path(path)
-        data = path.read_bytes()
+        data, note = path.read_bytes(), {}
         try:
             if path.suffix in (".pt", ".pth"):
                 state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
@@ -120,19 +121,32 @@ class Target:
                 with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
                     state = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
             else:
-                state = _in_layer_order(load_safetensors(data), data)
+                note = _note(data)
+                state = _in_layer_order(load_safetensors(data), note)
         except (SafetensorError, ValueError, EOFError, OSError, RuntimeError, KeyError) as error:
             raise ValueError(
                 f"{path} is not a readable target file (.safetensors, .pt state dict, .npz): {error}"
             ) from error
         except Exception as error:  # torch.load raises pickle.UnpicklingError and others on foreign files
             raise ValueError(f"{path} is not a readable target file: {type(error).__name__}: {error}") from error
-        return cls.from_state(state)
+        target = cls.from_state(state)
+        if note and (target.architecture.id, target.digest) != (note.get("architecture"), note.get("digest")):
+            raise ValueError(
+                f"{path} is damaged: its numbers are not those that its digest speaks of; get the file again"
+            )
+        return target
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the target as a safetensors file, whole or not at all."""
         tensors = {name: value.contiguous() for name, value in self.weights.items()}
-        note = canonical_json({"format": "strongticket-target/1", "order": list(tensors)})
+        note = canonical_json(
+            {
+                "format": "strongticket-target/1",
+                "architecture": self.architecture.id,
+                "order": list(tensors),
+                "digest": self.digest,
+            }
+        )
         return write_atomically(path, save_safetensors(tensors, {"strongticket": note}))
 
     @cached_property
@@ -216,12 +230,19 @@ def _linears(module: nn.Module) -> list[nn.Linear]:
     return linears
 
 
-def _in_layer_order(state: dict[str, Tensor], data: bytes) -> dict[str, Tensor]:
-    # safetensors sorts names; our own files remember the order, foreign ones are put in natural order (fc2 before fc10)
+def _note(data: bytes) -> dict[str, Any]:
+    """What our own target files say of themselves; empty for files of others."""
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    note = header.get("__metadata__", {}).get("strongticket")
-    if note is not None:
-        order = json.loads(note).get("order")
+    note = json.loads(header.get("__metadata__", {}).get("strongticket", "{}"))
+    if not isinstance(note, dict) or note.get("format", "strongticket-target/1") != "strongticket-target/1":
+        raise ValueError("its metadata is of an unknown format")
+    return note
+
+
+def _in_layer_order(state: dict[str, Tensor], note: dict[str, Any]) -> dict[str, Tensor]:
+    # safetensors sorts names; our own files remember the order, foreign ones are put in natural order (fc2 before fc10)
+    if note:
+        order = note.get("order")
         if not isinstance(order, list) or sorted(map(str, order)) != sorted(state):
             raise ValueError("its metadata does not name the tensors it holds")
         return {name: state[name] for name in order}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from strongticket import __version__
+from strongticket._version import __version__
 from strongticket._files import canonical_json, sha256, write_atomically
 from strongticket.runs._json import read_json
 from strongticket.runs._spec import Spec
@@ -47,8 +47,8 @@ class Record:
 
     Attributes:
         spec: what was run.
-        result: JSON-able result, a function of the spec alone but for the entry "measured", if it has one: times, memory
-            and whatever else a machine adds.
+        result: JSON-able result, a function of the spec alone but for the entry "measured", if it has one: times,
+            memory and whatever else a machine adds.
         environment: versions and device it was made with; recorded, never part of the key.
         seconds: wall time.
         version: of strongticket.
@@ -184,7 +184,8 @@ class Store:
         if present.claim != record.claim:
             raise ConflictingResult(
                 f"{self.path(record.spec)} holds another result of {record.spec}; results must depend on the spec "
-                "alone, but for their entry 'measured': find what else this one depends on (time, threads, an unseeded generator), or raise version"
+                "alone, but for their entry 'measured': find what else this one depends on (time, threads, an unseeded "
+                "generator), or raise version"
             )
         return self.path(record.spec)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from strongticket.subsetsum._exact import (
     LOOSEST,
@@ -119,7 +119,7 @@ class AbstractSubsetSumSolver(ABC):
 
 def _count_threads(threads: int | None) -> int:
     if threads is None:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return torch.get_num_threads()
     if isinstance(threads, bool) or threads < 1:
         raise ValueError(f"expected threads >= 1, got {threads}")
     return threads

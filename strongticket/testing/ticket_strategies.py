@@ -20,7 +20,7 @@ from torch import Tensor
 from strongticket import random, ticketfile
 from strongticket.certificate import Certificate, Domain, Rigor
 from strongticket.models import MLP, Target
-from strongticket.ticket import Init, Mask, Source, Ticket
+from strongticket.ticket import Init, Mask, Source, Ticket, tensor_bytes
 
 try:
     from hypothesis import strategies as st
@@ -68,7 +68,8 @@ def inits(draw: st.DrawFn, names: Sequence[str] = ()) -> Init:
     """Describe the laws of random weights; `names` are the parameters that may have a scale of their own."""
     scale = st.sampled_from([1.0, 0.5, 2.0**-10, 4.0, float(np.float32(0.1)), float(np.float32(1.7))])
     own = draw(st.lists(st.sampled_from(list(names)), unique=True, max_size=3)) if names else []
-    return Init(draw(st.sampled_from(sorted(random.LAWS))), draw(scale), tuple((name, draw(scale)) for name in own))
+    law = st.sampled_from(sorted(random.LAWS))
+    return Init(draw(law), draw(scale), tuple((name, draw(law), draw(scale)) for name in own))
 
 
 @st.composite
@@ -336,11 +337,7 @@ def check_ticket_file_roundtrip(ticket: Ticket, *, provenance: Mapping[str, Any]
 
 
 def _same(first: Tensor, second: Tensor) -> bool:
-    return first.shape == second.shape and torch.equal(_bytes(first), _bytes(second))
-
-
-def _bytes(value: Tensor) -> Tensor:
-    return value.detach().cpu().clone(memory_format=torch.contiguous_format).view(-1).view(torch.uint8)
+    return first.shape == second.shape and tensor_bytes(first) == tensor_bytes(second)
 
 
 def _must(condition: bool, otherwise: str) -> None:

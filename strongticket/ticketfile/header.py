@@ -223,10 +223,10 @@ def _check_head(header: Any, text: str) -> None:
 def _source(recipe: Any) -> Source:
     try:
         init = recipe["init"]
-        scales = tuple((name, scale) for name, scale in init["scales"])
+        overrides = tuple((name, law, scale) for name, law, scale in init["overrides"])
         with np.errstate(all="ignore"):  # a scale beyond float32 is refused by Init, not by a warning
-            law = Init(init["law"], init["scale"], scales)
-            source = Source(architecture(recipe["architecture"]), recipe["seed"], law)
+            made = Init(init["law"], init["scale"], overrides)
+            source = Source(architecture(recipe["architecture"]), recipe["seed"], made)
     except (ValueError, TypeError, KeyError, OverflowError, AttributeError) as error:
         fault = f"its source cannot be made ({type(error).__name__}: {short(error)})"
         refuse(fault, f"{DAMAGED}, or, if it was written by a newer strongticket, {NEWER}")

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from strongticket import random
 from strongticket._files import sha256
-from strongticket.ticket import Mask, Source, Ticket
+from strongticket.mask import is_thin
+from strongticket.ticket import Mask, Source, Ticket, tensor_bytes
 from strongticket.ticketfile.errors import DAMAGED, refuse
 from strongticket.ticketfile.gaps import decode_bits, decode_index, encode
 from strongticket.ticketfile.header import DTYPES, Entry
@@ -35,7 +34,7 @@ def encoded(ticket: Ticket, name: str) -> tuple[Entry, bytes]:
     shape, kept = ticket.source.shapes[name], ticket.mask.counts[name]
     plain = -(-math.prod(shape) // 8)
     # a gap takes at least a byte: where bits are sure to win, none are made
-    payload = encode(_index_blocks(ticket.mask, name), plain) if kept < plain else None
+    payload = encode(ticket.mask.index_blocks(name, _BLOCK), plain) if kept < plain else None
     encoding: Literal["bits", "gaps"] = "bits" if payload is None else "gaps"
     if payload is None:
         payload = ticket.mask.packed(name).tobytes()
@@ -48,9 +47,7 @@ def _encoded_dense(name: str, value: Tensor) -> tuple[Entry, bytes]:
     if dtype is None:
         held = ", ".join(str(known) for known in DTYPES.values())
         raise ValueError(f"{name} has dtype {value.dtype}, which no ticket file holds; convert it to one of {held}")
-    # cloned, because a tensor of one element may count as contiguous with a stride that a view of bytes refuses
-    flat = value.detach().cpu().clone(memory_format=torch.contiguous_format).view(-1)
-    payload = flat.view(torch.uint8).numpy().tobytes()
+    payload = tensor_bytes(value)
     return Entry(name, tuple(value.shape), "dense", len(payload), sha256(payload), dtype=dtype), payload
 
 
@@ -71,7 +68,7 @@ def read_mask(entry: Entry, payload: bytes) -> Mask:
     try:
         if entry.encoding == "bits":
             mask = Mask.from_packed(shapes, {entry.name: data})
-        elif _thin(kept, entry.size):
+        elif is_thin(kept, entry.size):
             mask = Mask.from_indices(shapes, {entry.name: decode_index(data, kept, limit)})
         else:
             mask = Mask.from_packed(shapes, {entry.name: decode_bits(data, entry.size, limit)})
@@ -88,7 +85,7 @@ def weights_digest(source: Source, mask: Mask, name: str) -> str:
     (A block of which more than a quarter is kept is drawn whole, which costs less than picking entries.)
     """
     state = hashlib.sha256()
-    for index in _index_blocks(mask, name):
+    for index in mask.index_blocks(name, _BLOCK):
         first, beyond = int(index[0]), int(index[-1]) + 1
         if 4 * index.size > beyond - first:
             weights = source.weight(name, slice(first, beyond)).numpy()[index - first]
@@ -96,21 +93,3 @@ def weights_digest(source: Source, mask: Mask, name: str) -> str:
             weights = source.weight(name, index).numpy()
         state.update(np.ascontiguousarray(weights, dtype="<f4").tobytes())
     return state.hexdigest()
-
-
-def _thin(kept: int, size: int) -> bool:
-    return 64 * kept < size  # where a list of indices takes less memory than packed bits
-
-
-def _index_blocks(mask: Mask, name: str) -> Iterator[NDArray[np.int64]]:
-    """Yield the kept flat indices in rising order, some of them at a time, never none."""
-    if _thin(mask.counts[name], math.prod(mask.shapes[name])):
-        index = mask.indices(name)
-        for start in range(0, index.size, _BLOCK):
-            yield index[start : start + _BLOCK]
-        return
-    packed = mask.packed(name)
-    for start in range(0, packed.size, _BLOCK // 8):
-        kept = np.flatnonzero(np.unpackbits(packed[start : start + _BLOCK // 8], bitorder="little"))
-        if kept.size:
-            yield kept + 8 * start

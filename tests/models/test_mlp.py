@@ -44,7 +44,8 @@ def test_other_names_are_refused(name: str) -> None:
 
 
 def test_household_names() -> None:
-    assert architecture("lenet-300-100") == MLP((784, 300, 100, 10), bias=True)
+    assert architecture("lenet-300-100+bias") == MLP((784, 300, 100, 10), bias=True)
+    assert architecture("lenet-300-100").size == 266_200
     assert architecture("lenet-500").size == 397_000
 
 

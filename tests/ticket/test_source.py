@@ -34,8 +34,8 @@ def test_a_weight_does_not_depend_on_what_else_is_asked_for(source: Source, data
 @given(sources(), st.data())
 def test_integers_are_the_weights_exactly(source: Source, data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(list(source.shapes)))
-    scale = source.init.scale_of(name)
-    if source.init.law == "normal-tab1" or math.frexp(scale)[0] != 0.5:
+    law, scale = source.init.of(name)
+    if law == "normal-tab1" or math.frexp(scale)[0] != 0.5:
         with pytest.raises(ValueError, match="dyadic grid"):
             source.integers(name)
         return
@@ -49,7 +49,7 @@ def test_scales_multiply_and_round_once() -> None:
     mlp, name = MLP((6, 5)), "layers.0.weight"
     scale = float(np.float32(0.1))
     plain = Source(mlp, 3).weight(name).numpy()
-    scaled = Source(mlp, 3, Init("uniform23", 1.0, ((name, scale),))).weight(name).numpy()
+    scaled = Source(mlp, 3, Init("normal-tab1", 1.0, ((name, "uniform23", scale),))).weight(name).numpy()
     exact = plain.astype(np.float64) * scale  # 24 + 24 bits fit in 53
     assert np.array_equal(scaled, exact.astype(np.float32))
 
@@ -97,7 +97,7 @@ def test_wrong_seeds_are_refused(seed: object) -> None:
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, math.nan, math.inf, 0.1])
 def test_wrong_scales_are_refused(scale: float) -> None:
-    for scales in ({"scale": scale}, {"scales": (("w", scale),)}):
+    for scales in ({"scale": scale}, {"overrides": (("w", "sign", scale),)}):
         with pytest.raises(ValueError, match="scale of"):
             Init(**scales)
 
@@ -105,7 +105,7 @@ def test_wrong_scales_are_refused(scale: float) -> None:
 def test_wrong_inits_are_refused() -> None:
     with pytest.raises(ValueError, match="cauchy"):
         Init("cauchy")
-    with pytest.raises(ValueError, match="two scales"):
-        Init(scales=(("w", 0.5), ("w", 0.25)))
+    with pytest.raises(ValueError, match="overridden twice"):
+        Init(overrides=(("w", "sign", 0.5), ("w", "sign", 0.25)))
     with pytest.raises(ValueError, match="does not have"):
-        Source(MLP((3, 2)), 1, Init(scales=(("w", 0.5),)))
+        Source(MLP((3, 2)), 1, Init(overrides=(("w", "sign", 0.5),)))

@@ -23,7 +23,9 @@ def canonical(value: Any) -> str:
 
 def small_ticket() -> Ticket:
     """bits: layers.0.weight; gaps: layers.1.weight; dense: layers.1.bias; nothing kept: layers.2.bias."""
-    source = Source(MLP((5, 4, 40, 3), bias=True), 2**64 - 3, Init("uniform23", 0.5, (("layers.0.bias", 0.25),)))
+    source = Source(
+        MLP((5, 4, 40, 3), bias=True), 2**64 - 3, Init("uniform23", 0.5, (("layers.0.bias", "sign", 0.25),))
+    )
     index = {
         "layers.0.weight": np.array([0, 1, 3, 5, 8, 9, 13, 19]),
         "layers.0.bias": np.array([2]),

@@ -219,7 +219,7 @@ def source(**changes: Any) -> Any:
 
 
 BITS, GAPS, DENSE, EMPTY = 0, 2, 3, 5
-PLAIN = {"law": "sign", "scale": 1.0, "scales": []}
+PLAIN = {"law": "sign", "scale": 1.0, "overrides": []}
 
 
 @pytest.mark.parametrize(
@@ -257,17 +257,17 @@ PLAIN = {"law": "sign", "scale": 1.0, "scales": []}
         (source(seed=True), "source cannot be made"),
         (source(seed="1"), "source cannot be made"),
         (source(extra=1), "would be saved as"),
-        (source(init={"law": "cauchy", "scale": 1.0, "scales": []}), "source cannot be made"),
-        (source(init={"law": [], "scale": 1.0, "scales": []}), "source cannot be made"),
-        (source(init={"law": "sign", "scale": 0.1, "scales": []}), "source cannot be made"),
-        (source(init={"law": "sign", "scale": 1e39, "scales": []}), "source cannot be made"),
-        (source(init={"law": "sign", "scale": 10**39, "scales": []}), "source cannot be made"),
-        (source(init={"law": "sign", "scale": -1.0, "scales": []}), "source cannot be made"),
-        (source(init={"law": "sign", "scale": None, "scales": []}), "source cannot be made"),
-        (source(init={"law": "sign", "scale": 1.0, "scales": [["nothing", 1.0]]}), "source cannot be made"),
-        (source(init={"law": "sign", "scale": 1.0, "scales": [[[], 1.0]]}), "source cannot be made"),
-        (source(init={"law": "sign", "scale": 1.0, "scales": [1]}), "source cannot be made"),
-        (source(init={"law": "sign", "scale": 1.0, "scales": "ab"}), "source cannot be made"),
+        (source(init={"law": "cauchy", "scale": 1.0, "overrides": []}), "source cannot be made"),
+        (source(init={"law": [], "scale": 1.0, "overrides": []}), "source cannot be made"),
+        (source(init={"law": "sign", "scale": 0.1, "overrides": []}), "source cannot be made"),
+        (source(init={"law": "sign", "scale": 1e39, "overrides": []}), "source cannot be made"),
+        (source(init={"law": "sign", "scale": 10**39, "overrides": []}), "source cannot be made"),
+        (source(init={"law": "sign", "scale": -1.0, "overrides": []}), "source cannot be made"),
+        (source(init={"law": "sign", "scale": None, "overrides": []}), "source cannot be made"),
+        (source(init={"law": "sign", "scale": 1.0, "overrides": [["nothing", "sign", 1.0]]}), "source cannot be made"),
+        (source(init={"law": "sign", "scale": 1.0, "overrides": [[[], "sign", 1.0]]}), "source cannot be made"),
+        (source(init={"law": "sign", "scale": 1.0, "overrides": [1]}), "source cannot be made"),
+        (source(init={"law": "sign", "scale": 1.0, "overrides": "ab"}), "source cannot be made"),
         (source(init={"law": "sign", "scale": 1.0}), "source cannot be made"),
         (lambda s: s.update(parameters=None), "lists None parameters"),
         (lambda s: s.update(parameters=s["parameters"][:-1]), "lists 5 parameters"),

@@ -24,7 +24,7 @@ from strongticket.testing import check_ticket, check_ticket_file_roundtrip, sour
 from strongticket.ticket import Init, Mask, Source, Ticket
 from strongticket.ticketfile import header, tensors
 
-GOLDEN = "c8c02942979fc6e3f1f77f4bc67395fe5f7ae8a4b7b7042a251a8f24d5a45ede"
+GOLDEN = "07a79fb57509945034b775277d8da61811aed4ece484a45a335e7962395d6409"
 
 
 def half(source: Source, density: float = 0.5) -> Ticket:
@@ -209,7 +209,7 @@ import hashlib, numpy as np, torch
 from strongticket import ticketfile
 from strongticket.models import MLP
 from strongticket.ticket import *
-source = Source(MLP((6, 5, 40), bias=True), 42, Init("normal-tab1", 0.5, (("layers.1.weight", 0.25),)))
+source = Source(MLP((6, 5, 40), bias=True), 42, Init("normal-tab1", 0.5, (("layers.1.weight", "uniform23", 0.25),)))
 index = {"layers.0.weight": np.arange(0, 30, 2), "layers.1.weight": np.array([0, 130, 199])}
 shapes = {name: shape for name, shape in source.shapes.items() if name != "layers.0.bias"}
 ticket = Ticket(source, Mask.from_indices(shapes, index), {"layers.0.bias": torch.arange(5.0)})
