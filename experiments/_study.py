@@ -17,23 +17,16 @@ from torch import Tensor
 from strongticket import MLP, Domain, Target, Ticket, architecture
 from strongticket.certificate import Certificate
 from strongticket.certify import Margins, Report, differences, examine, margins, sample
-from strongticket.constructions import Construction, Pensia2020Optimal
-from strongticket.constructions._construction import Progress
+from strongticket.constructions import Construction, Pensia2020Optimal, Progress
 from strongticket.data import Dataset
 from strongticket.data import load as load_data
 from strongticket.models import sparse_module
-from strongticket.models.training import RECIPES, logits, train
+from strongticket.models.training import logits, suggestion, train
 from strongticket.ticketfile import dumps, loads
 
-__all__ = ["DATA", "Study", "Trained", "default_model", "prepare", "study", "train_target"]
+__all__ = ["DATA", "Study", "Trained", "prepare", "study", "train_target"]
 
 DATA = ("digits", "mnist", "fashion-mnist", "cifar10")
-_MODELS = {"digits": "mlp-64-64-10", "cifar10": "mlp-3072-256-10"}
-
-
-def default_model(data: str) -> str:
-    """Return the architecture that is used for a data set when none is named."""
-    return _MODELS.get(data, "mlp-784-500-10")
 
 
 @dataclass(frozen=True)
@@ -64,22 +57,20 @@ def prepare(data: str, model: str, *, seed: int, folder: str | None = None) -> t
     if (mlp.sizes[0], mlp.sizes[-1]) != (loaded.features, loaded.classes):
         raise ValueError(
             f"{data} has {loaded.features} inputs and {loaded.classes} classes, {model} has {mlp.sizes[0]} and "
-            f"{mlp.sizes[-1]}: give a model that fits, such as {default_model(data)}"
+            f"{mlp.sizes[-1]}: give a model that fits, such as {suggestion(data)[0]}"
         )
     return loaded, mlp
 
 
 def train_target(loaded: Dataset, mlp: MLP, *, seed: int) -> Trained:
-    """Train a target on a data set by its recipe; all weights stay in [-1, 1], which the construction asks for."""
+    """Train a target on a data set by its recipe, which keeps the weights within [-1/2, 1/2]."""
     clock = time.perf_counter()
-    recipe = RECIPES["digits" if loaded.name == "digits" else "mnist"]
     trained = train(
         mlp,
         loaded.train.inputs,
         loaded.train.labels,
-        recipe,
+        suggestion(loaded.name)[1],
         seed=seed,
-        max_weight=1.0,
         validation=(loaded.validation.inputs, loaded.validation.labels),
     )
     target = Target.from_module(trained.module)

@@ -34,7 +34,6 @@ TARGETS: Final[Mapping[Target, str]] = {"edge": "z = 1/2", "spread": "z ~ U(-1/2
 REACH: Final = 0.5
 DELTAS: Final = (0.1, 0.01, 0.001)
 
-_PURPOSE: Final = "slt-trial/1"
 _DEEPEST: Final = 40  # live items solved at most; an instance of 40 takes tens of milliseconds
 _AT_ONCE: Final = 20_000
 
@@ -124,13 +123,13 @@ class Bounds(AbstractExperiment):
         """Items with the live ones first, their places in the draw, how many live, targets; unit 2^exponent."""
         import numpy as np
 
-        from strongticket.random import law
+        from strongticket.random import TRIAL, law
 
         uniform = law("uniform23")
 
         def integers(what: str, per_trial: int) -> NDArray[np.int64]:
             name = f"bounds {self.law} {self.target} {what}"
-            made = uniform.integers(self.seed, name, start * per_trial, stop * per_trial, purpose=_PURPOSE)
+            made = uniform.integers(self.seed, name, start * per_trial, stop * per_trial, purpose=TRIAL)
             return made.reshape(stop - start, per_trial).astype(np.int64)
 
         half = integers("target", 1)[:, 0] if self.target == "spread" else np.full(stop - start, 1 << 23)

@@ -53,11 +53,12 @@ def main(options: Demo) -> int:
 def _main(options: Demo) -> int:
     import theory
     from experiments._picture import draw
-    from experiments._study import default_model, prepare, study, train_target
+    from experiments._study import prepare, study, train_target
     from strongticket import Domain
     from strongticket._files import check_writable, write_atomically
-    from strongticket.cli._output import progress_bar, table
+    from strongticket.cli.output import progress_bar, table
     from strongticket.constructions import Pensia2020Optimal
+    from strongticket.models.training import suggestion
 
     clock = time.perf_counter()
     method = Pensia2020Optimal(
@@ -68,7 +69,7 @@ def _main(options: Demo) -> int:
         seed=options.seed,
     )
     folder = None if options.folder is None else str(options.folder)
-    model = options.model or default_model(options.data)
+    model = options.model or suggestion(options.data)[0]
     loaded, mlp = prepare(options.data, model, seed=options.seed, folder=folder)
     if options.trials < 0:
         raise ValueError(f"--trials must be at least 0, got {options.trials}")

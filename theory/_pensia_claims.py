@@ -21,11 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["PackingClaim", "TicketClaim", "packing_size"]
 
-# u of a column-aware item is at least this; the construction leaves weaker neurons out
-_WEAKEST = 0.5
-# up to this many items per weight the construction's answer "no subset" is exact
-_EXACT = 40
-
 Matrix = npt.NDArray[np.float64]
 
 
@@ -66,6 +61,8 @@ class TicketClaim(AbstractClaim):
 
     def resolve(self, **params: Any) -> dict[str, Any]:
         """Return all parameters, with `weight_eps` and `items` as numbers and `sizes` as a tuple."""
+        from strongticket.constructions.pensia2020optimal import WEAKEST_ITEM
+
         p = super().resolve(**params)
         p["sizes"] = sizes = _sizes(p["sizes"])
         if p["kind"] not in (*KINDS, "mixed"):
@@ -84,7 +81,7 @@ class TicketClaim(AbstractClaim):
                 mode="theorem",
                 max_target=1.0,
                 assignment=p["assignment"],
-                u_min=_WEAKEST,
+                u_min=WEAKEST_ITEM,
             )
             p["items"] = max(1, math.floor(needed / p["factor"]))
         return p
@@ -174,7 +171,9 @@ def _forward(matrices: list[Matrix], x: Matrix) -> Matrix:
 
 def _exists(construction: Construction, p: dict[str, Any]) -> Outcome:
     """Decide whether subsets exist for the weights that the construction did not reach."""
-    if p["items"] <= _EXACT:
+    from strongticket.constructions.pensia2020optimal import EXACT_ITEMS
+
+    if p["items"] <= EXACT_ITEMS:
         return Outcome.FAILURE
     if p["assignment"] != "fixed":
         return Outcome.UNDECIDED

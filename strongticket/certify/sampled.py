@@ -112,7 +112,7 @@ def difference_at(comparison: Difference, point: Floats) -> Interval:
 
 
 def _random_points(seed: int, trials: int, domain: Domain, dimension: int) -> Floats:
-    words = random.words(seed, "certify sample", 0, trials * dimension, purpose="slt-trial/1")
+    words = random.words(seed, "certify sample", 0, trials * dimension, purpose=random.TRIAL)
     share = (words.reshape(trials, dimension) + 0.5) * 2.0**-32
     share[: trials // 2] = np.round(share[: trials // 2])
     points = domain.low + share * (domain.high - domain.low)

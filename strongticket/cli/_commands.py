@@ -8,7 +8,7 @@ from typing import Any
 from strongticket import Domain, Target, architecture, bounds, load, save
 from strongticket._files import check_writable
 from strongticket.cli import _options as options
-from strongticket.cli._output import progress_bar, table
+from strongticket.cli.output import progress_bar, table
 from strongticket.ticketfile import describe
 
 __all__ = ["run"]
@@ -215,12 +215,12 @@ def _items(command: options.Bound) -> int:
 
 def _train(command: options.Train) -> int:
     from strongticket.data import load as load_data
-    from strongticket.models.training import RECIPES, accuracy, train
+    from strongticket.models.training import accuracy, suggestion, train
 
     check_writable(command.out)
     data = load_data(command.data, folder=command.folder, seed=command.seed)
-    name = command.model or {"digits": "mlp-64-64-10", "cifar10": "mlp-3072-256-10"}.get(command.data, "mlp-784-500-10")
-    recipe = RECIPES["digits" if command.data == "digits" else "mnist"]
+    suggested, recipe = suggestion(command.data)
+    name = command.model or suggested
     with progress_bar() as progress:
         total = command.epochs or recipe.epochs
         trained = train(
@@ -229,7 +229,6 @@ def _train(command: options.Train) -> int:
             data.train.labels,
             recipe,
             seed=command.seed,
-            max_weight=1.0,
             validation=(data.validation.inputs, data.validation.labels),
             progress=None if progress is None else lambda epoch: progress("epochs", epoch.number, total),
             epochs=command.epochs,

@@ -30,6 +30,7 @@ from strongticket.constructions._construction import (
     Progress,
 )
 from strongticket.constructions._gadget import (
+    TOGETHER,
     WEAKEST,
     Choice,
     HalfInputs,
@@ -44,9 +45,13 @@ from strongticket.constructions._gadget import (
 from strongticket.models import MLP, Layer, Target
 from strongticket.ticket import Init, Mask, Source, Ticket
 
-__all__ = ["Pensia2020Optimal", "construct"]
+__all__ = ["EXACT_ITEMS", "WEAKEST_ITEM", "Pensia2020Optimal", "construct"]
 
 KEY = "pensia2020optimal"
+EXACT_ITEMS = TOGETHER
+"""Up to this many candidates per weight, an unreached weight has no subset in its tolerance; beyond, none was found."""
+WEAKEST_ITEM = WEAKEST
+"""Least |u| of a candidate that the column-aware assignment accepts."""
 GRID = -46  # exponent of products of two uniform23 weights
 UNIT_BALL = Domain.ball(1)
 REACH = 1.0  # largest |weight| of a target: entries of a matrix of norm <= 1

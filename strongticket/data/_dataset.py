@@ -12,11 +12,10 @@ import torch
 from torch import Tensor
 
 from strongticket.data._bytes import DataError
-from strongticket.random import permutation
+from strongticket.random import SPLIT, permutation
 
 __all__ = ["Dataset", "Part", "Split", "from_arrays", "held_out"]
 
-_SPLIT_PURPOSE = "slt-split/1"
 Part = Literal["train", "validation", "test"]
 
 
@@ -150,7 +149,7 @@ def held_out(seed: int, name: str, n: int, count: int) -> tuple[npt.NDArray[np.i
     """
     if not 0 <= count < n:
         raise DataError(f"validation must hold out 0 to {n - 1} of the {n} training examples, got {count}")
-    order = np.asarray(permutation(seed, name, n, purpose=_SPLIT_PURPOSE), dtype=np.int64)
+    order = np.asarray(permutation(seed, name, n, purpose=SPLIT), dtype=np.int64)
     return np.sort(order[count:]), np.sort(order[:count])
 
 

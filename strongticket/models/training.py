@@ -31,11 +31,10 @@ __all__ = [
     "initialise",
     "logits",
     "predictions",
+    "suggestion",
     "train",
 ]
 
-_ORDER_PURPOSE = "slt-order/1"
-_INIT_PURPOSE = "slt-init/1"
 _MOMENTUM = 0.9
 _EVALUATION_BATCH = 2048
 _AFFINE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -99,6 +98,19 @@ RECIPES = MappingProxyType(
     }
 )
 """Recipes chosen on validation data: "mnist" for MLPs on MNIST and Fashion-MNIST, "digits" for the 8x8 digits."""
+
+
+_SUGGESTED = {"digits": ("mlp-64-64-10", "digits"), "cifar10": ("mlp-3072-256-10", "mnist")}
+
+
+def suggestion(data: str) -> tuple[str, Recipe]:
+    """Return an MLP, by name, and a recipe that fit a data set of `strongticket.data`, for those who name none.
+
+    >>> suggestion("mnist")[0]
+    'mlp-784-500-10'
+    """
+    name, recipe = _SUGGESTED.get(data, ("mlp-784-500-10", "mnist"))
+    return name, RECIPES[recipe]
 
 
 @dataclass(frozen=True)
@@ -281,7 +293,7 @@ def _one_epoch(
     n = len(labels)
     batches = math.ceil(n / recipe.batch_size)
     order = torch.from_numpy(
-        np.ascontiguousarray(random.permutation(seed, f"epoch/{number}", n, purpose=_ORDER_PURPOSE), dtype=np.int64)
+        np.ascontiguousarray(random.permutation(seed, f"epoch/{number}", n, purpose=random.ORDER), dtype=np.int64)
     ).to(labels.device)
     total = torch.zeros((), dtype=torch.float64, device=labels.device)
     hits = torch.zeros((), dtype=torch.int64, device=labels.device)
@@ -519,6 +531,6 @@ def initialise(module: nn.Module, seed: int) -> nn.Module:
 
 
 def _fill(parameter: nn.Parameter, name: str, seed: int, scale: np.float32) -> None:
-    values = random.UNIFORM23.values(seed, name, 0, parameter.numel(), purpose=_INIT_PURPOSE) * scale
+    values = random.UNIFORM23.values(seed, name, 0, parameter.numel(), purpose=random.INIT) * scale
     with torch.no_grad():
         parameter.copy_(torch.from_numpy(values).reshape(parameter.shape))

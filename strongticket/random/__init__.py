@@ -21,8 +21,16 @@ from strongticket.random.laws import (
     law,
 )
 from strongticket.random.streams import (
+    AUGMENTATION,
+    INIT,
     MAX_VALUES,
+    ORDER,
     PURPOSES,
+    REINIT,
+    SCORES,
+    SPLIT,
+    TRIAL,
+    WEIGHTS,
     check_seed,
     check_streams,
     permutation,
@@ -32,12 +40,20 @@ from strongticket.random.streams import (
 )
 
 __all__ = [
+    "AUGMENTATION",
+    "INIT",
     "LAWS",
     "MAX_VALUES",
     "NORMAL_TAB1",
+    "ORDER",
     "PURPOSES",
+    "REINIT",
+    "SCORES",
     "SIGN",
+    "SPLIT",
+    "TRIAL",
     "UNIFORM23",
+    "WEIGHTS",
     "AbstractLaw",
     "NormalTab1",
     "Sign",

@@ -20,8 +20,16 @@ from numpy.typing import ArrayLike, NDArray
 from strongticket.random.philox import BLOCKS_AT_ONCE, LANES, Philox, word_chunks
 
 __all__ = [
+    "AUGMENTATION",
+    "INIT",
     "MAX_VALUES",
+    "ORDER",
     "PURPOSES",
+    "REINIT",
+    "SCORES",
+    "SPLIT",
+    "TRIAL",
+    "WEIGHTS",
     "check_index",
     "check_range",
     "check_seed",
@@ -35,17 +43,23 @@ __all__ = [
 
 WEIGHTS: Final = "slt-weights/1"
 ORDER: Final = "slt-order/1"
+AUGMENTATION: Final = "slt-augmentation/1"
+SPLIT: Final = "slt-split/1"
+SCORES: Final = "slt-scores/1"
+REINIT: Final = "slt-reinit/1"
+INIT: Final = "slt-init/1"
+TRIAL: Final = "slt-trial/1"
 
 PURPOSES: Final[Mapping[str, str]] = MappingProxyType(
     {
         WEIGHTS: "the frozen weights of a random source network",
         ORDER: "the order in which training data are visited",
-        "slt-augmentation/1": "random changes made to training data",
-        "slt-split/1": "which examples are held out for validation",
-        "slt-scores/1": "the scores that a mask search starts from",
-        "slt-reinit/1": "fresh weights under a found mask, the control experiment",
-        "slt-init/1": "the starting weights of a network that is trained",
-        "slt-trial/1": "targets, items and inputs of a trial of a theorem",
+        AUGMENTATION: "random changes made to training data",
+        SPLIT: "which examples are held out for validation",
+        SCORES: "the scores that a mask search starts from",
+        REINIT: "fresh weights under a found mask, the control experiment",
+        INIT: "the starting weights of a network that is trained",
+        TRIAL: "targets, items and inputs of a trial of a theorem",
     }
 )
 """Every purpose a stream may have, with what it is for. Names are frozen: a changed meaning takes a new number."""

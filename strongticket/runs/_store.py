@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from strongticket._version import __version__
 from strongticket._files import canonical_json, sha256, write_atomically
-from strongticket.runs._json import read_json
+from strongticket._version import __version__
+from strongticket.runs._read import read_json
 from strongticket.runs._spec import Spec
 
 __all__ = [

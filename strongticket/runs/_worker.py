@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from strongticket._files import canonical_json
-from strongticket.runs._json import read_json
+from strongticket.runs._read import read_json
 
 __all__ = ["Answer", "Function", "address", "environment", "one_thread", "perform", "resolve", "use_one_thread"]
 

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 
 from strongticket._files import canonical_json, sha256
+from strongticket._strict_json import strict_json
 from strongticket.models import architecture
 from strongticket.ticket import Init, Source
 from strongticket.ticketfile.errors import DAMAGED, FOREIGN, NEWER, refuse, short
 from strongticket.ticketfile.gaps import MAX_NUMBER_BYTES
-from strongticket.ticketfile.strict_json import strict_json
 
 __all__ = ["DTYPES", "Entry", "Header", "container", "header_json", "read_header", "stored"]
 

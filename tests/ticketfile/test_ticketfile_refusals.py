@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from strongticket import _strict_json as strict_json
 from strongticket import ticketfile
 from strongticket.certificate import Certificate, Domain, Rigor
 from strongticket.models import MLP
 from strongticket.ticket import Mask, Source, Ticket
-from strongticket.ticketfile import TicketFileError, header, strict_json
+from strongticket.ticketfile import TicketFileError, header
 
 
 def refused(data: bytes, says: str = "", **options: Any) -> str:

@@ -13,7 +13,7 @@ MAX_DEPTH = 64
 MAX_NUMBER = 40  # characters; 2^64 has 20 digits, a double at most 24 characters
 
 
-def strict_json(raw: bytes) -> Any:
+def strict_json(raw: bytes, *, max_items: int = MAX_ITEMS) -> Any:
     """Return the value of a JSON text, refusing doubled keys, NaN, endless numbers, deep nesting and very many items.
 
     >>> strict_json(b'{"a":[1,2.5]}')
@@ -23,8 +23,8 @@ def strict_json(raw: bytes) -> Any:
         ValueError: anything else than strict JSON within the limits of this module.
     """
     items = raw.count(b",") + raw.count(b"[") + raw.count(b"{")
-    if items > MAX_ITEMS:
-        raise ValueError(f"the JSON has {items} items, more than the limit of {MAX_ITEMS}")
+    if items > max_items:
+        raise ValueError(f"the JSON has {items} items, more than the limit of {max_items}")
     try:
         value = json.loads(
             raw.decode("utf-8"),
