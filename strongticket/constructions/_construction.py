@@ -21,8 +21,9 @@ Progress = Callable[[str, int, int], None]
 UNREACHED = np.dtype(
     [("layer", "i4"), ("row", "i8"), ("input", "i8"), ("sign", "i1"), ("target", "f8"), ("error", "f8")]
 )
-"""One weight that no subset reaches: its layer of the target, its row, its input (the number of inputs stands for the
-bias), the half of the input (+1 or -1), its value, and the smallest error of any subset."""
+"""One weight for which no subset within the tolerance was found: its layer of the target, its row, its input (the number
+of inputs stands for the bias), the half of the input (+1 or -1), its value, and the smallest error found. With at most 40
+candidates that is proved to be the smallest of all subsets; with more, groups of them are searched in turn."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class LayerReport:
         weakest_item: smallest |u| among the neurons in use as candidates, in [0, 1].
         width: hidden neurons of the source in this layer pair.
         kept: weights kept in the pair.
-        unreached: problems whose best error exceeds the tolerance.
+        unreached: problems whose best error found exceeds the tolerance.
         largest_error: largest |error| of a weight, rounded upward.
         rms_error: root mean square of the errors.
         seconds: wall-clock time by stage.

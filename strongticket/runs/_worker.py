@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 import platform
+import subprocess
 import sys
 import time
 import traceback
@@ -145,7 +146,7 @@ def environment() -> dict[str, Any]:
     """Return versions and devices, to be recorded beside a result: never the name of the machine or a path.
 
     >>> sorted(environment())
-    ['cpu', 'cuda', 'numpy', 'platform', 'python', 'threads', 'torch']
+    ['cpu', 'cuda', 'numba', 'numpy', 'platform', 'python', 'revision', 'scipy', 'threads', 'torch']
     """
     torch = sys.modules.get("torch")
     # asking for CUDA starts its driver, so only a function that has used it is told which device there is
@@ -160,7 +161,7 @@ def environment() -> dict[str, Any]:
 @lru_cache(maxsize=1)
 def _versions() -> dict[str, Any]:
     found: dict[str, Any] = {"python": platform.python_version(), "platform": f"{sys.platform}-{platform.machine()}"}
-    for name in ("torch", "numpy"):
+    for name in ("torch", "numpy", "scipy", "numba"):
         try:
             found[name] = version(name)
         except PackageNotFoundError:
@@ -170,4 +171,18 @@ def _versions() -> dict[str, Any]:
     except OSError:
         lines = []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return {**found, "cpu": models[0] if models else platform.processor() or platform.machine()}
+    cpu = models[0] if models else platform.processor() or platform.machine()
+    return {**found, "cpu": cpu, "revision": _revision()}
+
+
+def _revision() -> str | None:
+    """The commit of the checkout that this code runs from, + behind it if files were changed; None outside one."""
+    git = ("git", "-C", str(Path(__file__).resolve().parent))
+    try:
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True)
+        changed = subprocess.run(
+            [*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return head.stdout.strip() + ("+" if changed.stdout.strip() else "")
