@@ -90,7 +90,7 @@ class Study:
         box, ball: what was proved over the data's box, and over the box cut by the largest norm of a test input.
         sampled: the largest difference found over the box.
         margins: how many test predictions provably cannot differ.
-        strict: whether seed times mask gave the evaluated network's weights bit for bit.
+        strict: whether seed times mask, regenerated from the file's bytes, gave the ticket's network bit for bit.
         seconds: wall-clock time by stage.
     """
 

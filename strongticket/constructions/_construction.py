@@ -21,9 +21,9 @@ Progress = Callable[[str, int, int], None]
 UNREACHED = np.dtype(
     [("layer", "i4"), ("row", "i8"), ("input", "i8"), ("sign", "i1"), ("target", "f8"), ("error", "f8")]
 )
-"""One weight for which no subset within the tolerance was found: its layer of the target, its row, its input (the number
-of inputs stands for the bias), the half of the input (+1 or -1), its value, and the smallest error found. With at most 40
-candidates that is proved to be the smallest of all subsets; with more, groups of them are searched in turn."""
+"""One weight for which no subset within the tolerance was found: its layer of the target, its row, its input (the
+number of inputs stands for the bias), the half of the input (+1 or -1), its value, and the smallest error found. With
+at most 40 candidates that is proved to be the smallest of all subsets; with more, groups are searched in turn."""
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,7 @@ EXACT_ITEMS = TOGETHER
 WEAKEST_ITEM = WEAKEST
 """Least |u| of a candidate that the column-aware assignment accepts."""
 GRID = -46  # exponent of products of two uniform23 weights
+FINEST = 2.0 ** (GRID + 1)  # tolerance below which the grid of the products cannot tell hit from miss
 UNIT_BALL = Domain.ball(1)
 REACH = 1.0  # largest |weight| of a target: entries of a matrix of norm <= 1
 
@@ -67,10 +68,11 @@ class Pensia2020Optimal(AbstractConstruction):
 
     Args:
         weight_eps: tolerance of every single weight, in (0, 1). Give this or `network_eps`.
-        network_eps: tolerance of the whole network on the domain, in (0, 1), for targets with |W_i|_2 <= 1: the
-            theorem, whose domain is the unit ball.
+        network_eps: tolerance of the whole network on the domain (or the unit ball, if that is larger), in (0, 1), for
+            targets with |W_i|_2 <= 1: the theorem, whose domain is the unit ball.
         delta: failure probability that sizes the source, in (0, 1).
-        items: candidates per weight: a number >= 1; "theorem" (the explicit rigorous count for all weights at once);
+        items: candidates per weight: a number >= 1; "theorem" (the explicit rigorous count: a subset for every weight
+            exists with probability 1 - delta; beyond 40 candidates the search by groups may miss it, and says so);
             or "information-limit" (the predicted count at which delta weights of *this* target are expected to fail).
         assignment: "column-aware" (neurons serve the half-input they are best for) or "fixed" (the paper's blocks,
             half of whose neurons are dead).
@@ -102,6 +104,8 @@ class Pensia2020Optimal(AbstractConstruction):
             value = getattr(self, name)
             if value is not None and not 0 < value < 1:
                 raise ValueError(f"{name} must lie strictly between 0 and 1, got {value}")
+        if self.weight_eps is not None:
+            _check_tolerance(self.weight_eps)
         if isinstance(self.items, str):
             if self.items not in ("theorem", "information-limit"):
                 raise ValueError(f"items is a number, 'theorem' or 'information-limit', got {self.items!r}")
@@ -182,21 +186,24 @@ class Pensia2020Optimal(AbstractConstruction):
         if self.weight_eps is not None:
             return [float(self.weight_eps)] * len(target.layers)
         assert self.network_eps is not None
-        for i, layer in enumerate(target.layers):
-            norm = float(np.linalg.norm(layer.weight, 2))
+        norms = [float(np.linalg.norm(layer.weight, 2)) for layer in target.layers]
+        for i, norm in enumerate(norms):
             if norm > 1 + 1e-6:
                 raise HypothesisError(
                     f"layer {i} of the target has spectral norm {norm:.6g}; the theorem speaks of norms <= 1. Rescale "
                     "the target, or give weight_eps and certify the ticket afterwards"
                 )
         biases = [0.0 if x.bias is None else float(np.linalg.norm(x.bias)) for x in target.layers]
+        radius = self.domain.radius_in(target.architecture.sizes[0])
         each = bounds.weight_eps(
             [(x.weight.shape[0], x.weight.shape[1]) for x in target.layers],
             self.network_eps,
-            radius=self.domain.radius_in(target.architecture.sizes[0]),
+            norms=[max(1.0, norm) for norm in norms],
+            radius=max(radius, 1.0),
             bias_norms=biases if target.architecture.bias else None,
         )
-        return [each] * len(target.layers)
+        _check_tolerance(each)
+        return [min(each, 0.5)] * len(target.layers)
 
     def _items(self, layer: Layer, half: HalfInputs, eps: float, problems: int) -> int:
         if not isinstance(self.items, str):
@@ -274,7 +281,15 @@ def _on_grid(halves: HalfInputs, layer: Layer) -> NDArray[np.int64]:
 
 
 def _tolerance_on_grid(eps: float) -> int:
-    return max(0, math.floor(math.ldexp(eps, -GRID)) - 1)  # one unit pays for rounding the target to the grid
+    return math.floor(math.ldexp(eps, -GRID)) - 1  # one unit pays for rounding the target to the grid
+
+
+def _check_tolerance(eps: float) -> None:
+    if eps < FINEST:
+        raise ValueError(
+            f"a tolerance of {eps:.3g} per weight is finer than the products of two random weights, which are "
+            f"multiples of 2^{GRID}; the finest is 2^{GRID + 1} = {FINEST:.3g}"
+        )
 
 
 def _shifted(progress: Progress | None, done: int, total: int) -> Callable[[int], None] | None:

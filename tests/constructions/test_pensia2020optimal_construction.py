@@ -152,6 +152,30 @@ def test_more_than_forty_candidates_are_searched_in_groups() -> None:
     check_ticket(result.ticket)
 
 
+@pytest.mark.parametrize("eps", [1e-6, 1e-8, 1e-9])
+def test_the_theorems_sizes_are_enough_for_the_search_by_groups(eps: float) -> None:
+    target = target_of(2, 2)
+    tickets = [construct(target, weight_eps=eps, items="theorem", domain=BOX, seed=seed).ticket for seed in range(5)]
+    assert None not in tickets
+
+
+@pytest.mark.parametrize("options", [{"weight_eps": 1e-15}, {"network_eps": 1e-15}])
+def test_tolerances_below_the_grid_are_refused(options: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="finer than the products of two random weights"):
+        construct(Target(MLP((1, 1)), {"layers.0.weight": torch.tensor([[5e-15]])}), items=4, **options)
+
+
+def test_at_the_finest_tolerance_a_ticket_keeps_it_exactly() -> None:
+    target = target_of(2, 2)
+    finest = 2.0**-45
+    result = construct(target, weight_eps=finest, items=40, domain=BOX, seed=1)
+    for i, layer in enumerate(collapse(result.best, nonnegative=True).layers):
+        missed = {(int(u["row"]), int(u["input"])) for u in result.unreached if u["layer"] == i}
+        for place, value in np.ndenumerate(target.layers[i].weight):
+            exact = abs(Fraction(float(layer.positive.value[place])) - Fraction(float(value)))
+            assert exact <= Fraction(finest) or place in missed
+
+
 def test_nothing_is_redrawn_and_failures_are_listed() -> None:
     target = target_of(4, 3, seed=1)
     result = construct(target, weight_eps=1e-4, items=6, domain=BOX, seed=9)
