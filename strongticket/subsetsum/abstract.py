@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -113,7 +114,10 @@ class AbstractSubsetSumSolver(ABC):
         for done in _run(work, spans, workers):
             if progress is not None:
                 progress(done)
-        bound = 0.0 if problem.grid.certified else unit_bound(problem.n, problem.grid.exponent)
+        bound = 0.0
+        if not problem.grid.certified:  # rounding to the grid, and a few units in the last place of the errors reported
+            slack = 4 * float(np.spacing(absolute.max(initial=0.0)))
+            bound = math.nextafter(unit_bound(problem.n, problem.grid.exponent) + slack, math.inf)
         return SubsetSums(mask, error, size, outcome, absolute, problem.grid.exponent, problem.grid.certified, bound)
 
 

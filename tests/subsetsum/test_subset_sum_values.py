@@ -200,3 +200,11 @@ def test_budget_is_checked_row_by_row() -> None:
     assert solve(row, np.array([5])).error.tolist() == [0]
     with pytest.raises(ValueError, match="row 0"):
         solve(row + 1, np.array([5]))
+
+
+def test_the_bound_covers_the_rounding_of_the_reported_error() -> None:
+    items = np.array([[-9.22845555882743e-06, 2.835175153613494e-10, 0.36937323073391126]])
+    targets = np.array([-0.36937323073391126])
+    result = solve(items, targets, backend="brute")
+    least = minimum_error(items[0], targets[0])
+    assert Fraction(float(result.absolute_error[0])) - Fraction(result.bound) <= least
