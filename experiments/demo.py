@@ -45,9 +45,12 @@ def main(options: Demo) -> int:
     """Do the main job; 0 if the ticket is complete, strict, proved and the theorem stands, 1 if not, 2 on bad input."""
     try:
         return _main(options)
-    except (ValueError, OSError, ModuleNotFoundError) as error:
+    except (ValueError, TypeError, OSError, ModuleNotFoundError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("demo: interrupted; nothing half-written is left", file=sys.stderr)
+        return 130
 
 
 def _main(options: Demo) -> int:
@@ -87,7 +90,9 @@ def _main(options: Demo) -> int:
         report = theorem.falsify(trials=options.trials, seed=options.seed)
         value["falsification"] = report.to_json()
     value["measured"]["seconds"]["everything"] = time.perf_counter() - clock
-    write_atomically(options.out / "ticket.slt", result.file)
+    complete = result.construction.ticket is not None
+    written = [MISSED if name == TICKET and not complete else name for name in WRITTEN]
+    write_atomically(options.out / written[0], result.file)
     trained.target.save(options.out / "target.safetensors")
     draw(result, options.out / "demo.png")
     write_atomically(options.out / "result.json", json.dumps(value, indent=2, allow_nan=False) + "\n")
@@ -95,12 +100,13 @@ def _main(options: Demo) -> int:
         print(json.dumps(value, indent=2, allow_nan=False))
     else:
         table("a trained network as a mask on one frozen random network", _rows(value, report))
-        print(f"written: {', '.join(str(options.out / name) for name in WRITTEN)}")
+        print(f"written: {', '.join(str(options.out / name) for name in written)}")
     falsified = report is not None and report.verdict.name == "FALSIFIED"
-    return 0 if result.strict and result.construction.ticket is not None and not falsified else 1
+    return 0 if result.strict and complete and not falsified else 1
 
 
-WRITTEN = ("ticket.slt", "target.safetensors", "result.json", "demo.png")
+TICKET, MISSED = "ticket.slt", "out-of-tolerance.slt"  # a ticket that misses its tolerance does not take the name
+WRITTEN = (TICKET, "target.safetensors", "result.json", "demo.png")
 
 
 def _say(text: str) -> None:
@@ -130,7 +136,7 @@ def _rows(value: dict[str, Any], report: Any) -> list[tuple[str, object]]:
         ),
         (
             "PROVED largest output error",
-            f"{widest:.3g} on [0, 1]^d = {100 * value['proved_over_logit_range']:.2f} % of the logit range",
+            f"{widest:.3g} on [0, 1]^d = {100 * value['proved_over_logit_range']:.2g} % of the logit range",
         ),
         (
             "largest output error found",

@@ -46,9 +46,9 @@ def write_atomically(path: str | os.PathLike[str], data: bytes | str) -> Path:
         The path written.
 
     Raises:
-        OSError: the folder cannot be written, or the disk is full; an earlier file at `path` is then untouched.
+        OSError: it is no file, its folder cannot be written, or the disk is full; what was at `path` is then untouched.
     """
-    path = Path(path)
+    path = _regular(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     content = data.encode() if isinstance(data, str) else data
     temporary = path.parent / f".{path.name[:100]}.{secrets.token_hex(8)}.part"
@@ -76,10 +76,21 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     Raises:
         OSError: it is a folder, or its folder cannot be written.
     """
-    path = Path(path)
+    path = _regular(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        probe = path.parent / f".{secrets.token_hex(8)}.probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise type(error)(f"{path} cannot be written ({error.strerror}); give a place that can") from error
+
+
+def _regular(path: str | os.PathLike[str]) -> Path:
+    """The file behind the links, so that links stay links; folders, devices and pipes are refused."""
+    path = Path(os.path.realpath(path))
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; give the name of a file")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    probe = path.parent / f".{secrets.token_hex(8)}.probe"
-    probe.touch()
-    probe.unlink()
+    if path.exists() and not path.is_file():
+        raise OSError(f"{path} is a device or a pipe; give the name of a file")
+    return path

@@ -65,6 +65,8 @@ class Domain:
     @classmethod
     def ball(cls, radius: float) -> Domain:
         """Return the ball |x|_2 <= radius, the domain of most theorems."""
+        if not (math.isfinite(radius) and radius > 0):
+            raise ValueError(f"the radius of a ball must be positive and finite, got {radius}")
         return cls(-radius, radius, radius)
 
     @property

@@ -15,8 +15,9 @@ __all__ = ["AbstractClaim", "Outcome", "Tally", "Trial"]
 class Outcome(Enum):
     """What one trial shows; the text is the help."""
 
-    SUCCESS = "the conclusion holds in this trial, for certain"
+    SUCCESS = "the conclusion was checked in this trial, and holds for certain"
     FAILURE = "the conclusion is false in this trial, for certain"
+    MISSED = "the construction did not deliver; what it looks for exists, or is at least not excluded"
     UNDECIDED = "the trial's arithmetic or solver could not decide; it counts neither way"
 
 
@@ -34,7 +35,7 @@ class Trial:
 
     @property
     def success(self) -> bool:
-        """Whether the conclusion held for certain."""
+        """Whether the conclusion was checked and holds."""
         return self.outcome is Outcome.SUCCESS
 
 
@@ -43,12 +44,14 @@ class Tally:
     """Many trials: counts, and a few of the trials that did not succeed.
 
     Attributes:
-        trials, failures, undecided: counts.
-        examples: details of up to five trials that failed or stayed undecided, with their seeds.
+        trials: how many were run.
+        failures, missed, undecided: how many of them had that outcome; all others were checked and hold.
+        examples: details of up to five trials that did not succeed, with their seeds.
     """
 
     trials: int
     failures: int
+    missed: int
     undecided: int
     examples: tuple[str, ...] = ()
 
@@ -58,7 +61,9 @@ class AbstractClaim(ABC):
 
     A trial draws everything anew from its seed, targets inside the hypotheses (adversarial kinds too), runs the
     construction, and reports a failure only when it is certain, so that a theorem is never called falsified because
-    a solver gave up.
+    a solver gave up. Where a construction gives up on what exists, the trial is `MISSED`: it counts against a claim
+    that the construction finds it, and does not count against a claim that it exists; `judges_construction` says which
+    of the two is judged, and reports show both numbers.
 
     A claim has `text`, and `defaults`: its parameters with the values used when none are given.
     """
@@ -77,6 +82,10 @@ class AbstractClaim(ABC):
     def failure_probability(self, **params: Any) -> float:
         """Return the probability that the theorem allows a trial to fail."""
         return float(self.resolve(**params)["delta"])
+
+    def judges_construction(self, **params: Any) -> bool:
+        """Whether missed trials count as failures; they do unless a claim says otherwise."""
+        return True
 
     def describe(self, **params: Any) -> str:
         """Return in words what the parameters amount to, with the numbers the bound gives."""
@@ -103,12 +112,17 @@ class AbstractClaim(ABC):
 
     def run(self, seeds: Sequence[int], **params: Any) -> Tally:
         """Run one trial per seed; a claim whose trials batch well overrides this."""
-        failures = undecided = 0
+        counts = dict.fromkeys(Outcome, 0)
         examples: list[str] = []
         for seed in seeds:
             trial = self.trial(seed, **params)
-            failures += trial.outcome is Outcome.FAILURE
-            undecided += trial.outcome is Outcome.UNDECIDED
+            counts[trial.outcome] += 1
             if not trial.success and len(examples) < 5:
                 examples.append(f"seed {seed}: {trial.outcome.name.lower()}: {trial.detail}")
-        return Tally(len(seeds), failures, undecided, tuple(examples))
+        return Tally(
+            len(seeds),
+            counts[Outcome.FAILURE],
+            counts[Outcome.MISSED],
+            counts[Outcome.UNDECIDED],
+            tuple(examples),
+        )

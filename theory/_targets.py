@@ -8,46 +8,49 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from theory._draws import Draws
+
 __all__ = ["KINDS", "draw_layers"]
 
 Matrix = npt.NDArray[np.float64]
 
 
-def _zero(shape: tuple[int, int], rng: np.random.Generator) -> Matrix:
+def _zero(shape: tuple[int, int], draws: Draws) -> Matrix:
     return np.zeros(shape)
 
 
-def _extreme(shape: tuple[int, int], rng: np.random.Generator) -> Matrix:
+def _extreme(shape: tuple[int, int], draws: Draws) -> Matrix:
     """Entries as large as they can be: one +1 or -1 in each row and column, as far as they go."""
     matrix = np.zeros(shape)
     count = min(shape)
-    matrix[rng.permutation(shape[0])[:count], rng.permutation(shape[1])[:count]] = rng.choice([-1.0, 1.0], count)
+    signs = 2.0 * draws.below("signs", 2, count) - 1.0
+    matrix[draws.order("rows", shape[0])[:count], draws.order("columns", shape[1])[:count]] = signs
     return matrix
 
 
-def _dominant_row(shape: tuple[int, int], rng: np.random.Generator) -> Matrix:
-    matrix = 0.01 * rng.normal(size=shape)
-    matrix[rng.integers(shape[0])] = rng.normal(size=shape[1])
+def _dominant_row(shape: tuple[int, int], draws: Draws) -> Matrix:
+    matrix = 0.01 * draws.normal("rest", shape)
+    matrix[draws.below("place", shape[0])[0]] = draws.normal("row", shape[1])
     return matrix
 
 
-def _gaussian(shape: tuple[int, int], rng: np.random.Generator) -> Matrix:
-    return rng.normal(size=shape)
+def _gaussian(shape: tuple[int, int], draws: Draws) -> Matrix:
+    return draws.normal("entries", shape)
 
 
-def _rank_one(shape: tuple[int, int], rng: np.random.Generator) -> Matrix:
-    return np.outer(rng.normal(size=shape[0]), rng.normal(size=shape[1]))
+def _rank_one(shape: tuple[int, int], draws: Draws) -> Matrix:
+    return np.outer(draws.normal("left", shape[0]), draws.normal("right", shape[1]))
 
 
-def _alternating(shape: tuple[int, int], rng: np.random.Generator) -> Matrix:
+def _alternating(shape: tuple[int, int], draws: Draws) -> Matrix:
     return np.asarray((-1.0) ** np.add.outer(np.arange(shape[0]), np.arange(shape[1])))
 
 
-def _sparse(shape: tuple[int, int], rng: np.random.Generator) -> Matrix:
-    return np.where(rng.random(shape) < 0.25, rng.normal(size=shape), 0.0)
+def _sparse(shape: tuple[int, int], draws: Draws) -> Matrix:
+    return np.where(draws.uniform("which", shape, low=0.0) < 0.25, draws.normal("entries", shape), 0.0)
 
 
-_MAKERS: dict[str, Callable[[tuple[int, int], np.random.Generator], Matrix]] = {
+_MAKERS: dict[str, Callable[[tuple[int, int], Draws], Matrix]] = {
     "zero": _zero,
     "extreme": _extreme,
     "dominant_row": _dominant_row,
@@ -59,25 +62,25 @@ _MAKERS: dict[str, Callable[[tuple[int, int], np.random.Generator], Matrix]] = {
 KINDS: tuple[str, ...] = tuple(_MAKERS)
 
 
-def draw_layers(kind: str, sizes: tuple[int, ...], rng: np.random.Generator) -> list[Matrix]:
+def draw_layers(kind: str, sizes: tuple[int, ...], seed: int) -> list[Matrix]:
     """Draw the layer matrices of a target network, each scaled to spectral norm 1 (a zero matrix stays zero).
 
     Args:
         kind: one of `KINDS`.
         sizes: numbers of neurons, inputs first.
-        rng: source of randomness.
+        seed: of the trial.
 
     Returns:
         Matrices of shape [sizes[i + 1], sizes[i]], of norm at most 1 and at least 1 - 1e-9 unless zero.
 
-    >>> [layer.shape for layer in draw_layers("rank_one", (4, 3, 2), np.random.default_rng(0))]
+    >>> [layer.shape for layer in draw_layers("rank_one", (4, 3, 2), seed=0)]
     [(3, 4), (2, 3)]
     """
     if kind not in _MAKERS:
         raise ValueError(f"kind is one of {', '.join(KINDS)}, got {kind!r}")
     layers = []
-    for d_in, d_out in pairwise(sizes):
-        matrix = _MAKERS[kind]((d_out, d_in), rng)
+    for i, (d_in, d_out) in enumerate(pairwise(sizes)):
+        matrix = _MAKERS[kind]((d_out, d_in), Draws(seed).inside(f"layer {i}"))
         norm = float(np.linalg.norm(matrix, 2))
         # a hair below 1, so that rounding cannot break the hypothesis
         layers.append(matrix / norm * (1.0 - 1e-10) if norm > 0 else matrix)

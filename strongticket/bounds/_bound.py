@@ -28,6 +28,7 @@ class Relation(Enum):
 
     UPPER = "sufficient: this much is always enough, or the quantity is never larger"
     LOWER = "necessary: nothing smaller can do"
+    BUDGET = "sufficient: a tolerance of this size is always enough, a larger one may be enough too"
     TIGHT = "exact: both sufficient and necessary"
     PREDICTION = "a prediction without proof: compare it with measurements, never rely on it"
 

@@ -162,8 +162,8 @@ BOUNDS: tuple[Bound, ...] = (
     ),
     Bound(
         "pensia2020optimal.paper_weight_eps",
-        "error that each weight may have so that the network of L layers is within eps on the unit ball",
-        Relation.LOWER,
+        "tolerance of each weight: if no weight is off by more, the network of L layers is within eps on the unit ball",
+        Relation.BUDGET,
         _paper_weight_eps,
         "proof of Theorem 1: eps/(2L) per layer, divided by the number of weights; weight_eps() is tighter",
     ),

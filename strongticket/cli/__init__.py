@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -31,12 +32,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from strongticket.cli import _commands  # torch is loaded only after the options were understood
 
     try:
-        return _commands.run(command)
+        status = _commands.run(command)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # whoever read the output has gone, which is their right
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except (ValueError, TypeError, OSError) as error:
         print(f"strongticket: {error}", file=sys.stderr)
         return 2
     except ModuleNotFoundError as error:
         print(f"strongticket: {error}", file=sys.stderr)
+        return 2
+    except (MemoryError, RuntimeError) as error:
+        print(f"strongticket: too large for this machine, or diverged: {str(error).splitlines()[0]}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("strongticket: interrupted; nothing was written", file=sys.stderr)

@@ -13,6 +13,8 @@ from strongticket.ticketfile import describe
 
 __all__ = ["run"]
 
+MOST_TRIALS = 1_000_000
+
 
 def run(command: options.Command) -> int:
     """Carry out one parsed command and return its exit status."""
@@ -47,6 +49,8 @@ def _construct(command: options.Construct) -> int:
     from strongticket.constructions import Pensia2020Optimal
 
     check_writable(command.out)
+    if command.out.resolve() == command.target.resolve():
+        raise ValueError(f"--out {command.out} is the target itself; give another file")
     target, domain = Target.load(command.target), _domain(command.domain)
     neither = command.weight_eps is None and command.network_eps is None
     method = Pensia2020Optimal(
@@ -107,12 +111,15 @@ def _construct(command: options.Construct) -> int:
 def _certify(command: options.Certify) -> int:
     from strongticket.certify import certify, sample
 
+    if not 1 <= command.trials <= MOST_TRIALS:
+        raise ValueError(f"--trials must be at least 1 and at most {MOST_TRIALS}, got {command.trials}")
     ticket, target, domain = load(command.ticket), Target.load(command.target), _domain(command.domain)
     proved = certify(ticket, target, domain)
     found = sample(ticket, target, domain, trials=command.trials, seed=command.seed)
     ratio = proved.error / found.error if found.error else None
     if command.write:
-        save(command.ticket, ticket.with_certificates(proved, found))
+        new = [certificate for certificate in (proved, found) if certificate not in ticket.certificates]
+        save(command.ticket, ticket.with_certificates(*new), provenance=describe(command.ticket)["provenance"])
     value = {"proved": proved.to_json(), "sampled": found.to_json(), "ratio": ratio}
     rows: list[tuple[str, object]] = [
         ("domain", str(domain)),
@@ -157,9 +164,11 @@ def _bound(command: options.Bound) -> int:
         bound = bounds.get(command.key)
     except KeyError as error:
         raise ValueError(error.args[0]) from None
-    values = {}
+    values: dict[str, float] = {}
     for pair in command.set:
         name, _, number = pair.partition("=")
+        if name in values:
+            raise ValueError(f"--set gives {name} twice")
         try:
             values[name] = float(number)
         except ValueError:

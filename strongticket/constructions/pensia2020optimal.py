@@ -15,6 +15,7 @@ from typing import Literal, final
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from strongticket import subsetsum
 from strongticket.bounds import HypothesisError, lueker1998exponentially
@@ -54,6 +55,7 @@ WEAKEST_ITEM = WEAKEST
 """Least |u| of a candidate that the column-aware assignment accepts."""
 GRID = -46  # exponent of products of two uniform23 weights
 FINEST = 2.0 ** (GRID + 1)  # tolerance below which the grid of the products cannot tell hit from miss
+MOST_ITEMS = 1 << 20
 UNIT_BALL = Domain.ball(1)
 REACH = 1.0  # largest |weight| of a target: entries of a matrix of norm <= 1
 
@@ -102,15 +104,19 @@ class Pensia2020Optimal(AbstractConstruction):
             raise ValueError("give exactly one of weight_eps (per weight) and network_eps (whole network, unit ball)")
         for name in ("weight_eps", "network_eps", "delta"):
             value = getattr(self, name)
-            if value is not None and not 0 < value < 1:
+            if value is not None and not (isinstance(value, int | float) and 0 < value < 1):
                 raise ValueError(f"{name} must lie strictly between 0 and 1, got {value}")
         if self.weight_eps is not None:
             _check_tolerance(self.weight_eps)
         if isinstance(self.items, str):
             if self.items not in ("theorem", "information-limit"):
                 raise ValueError(f"items is a number, 'theorem' or 'information-limit', got {self.items!r}")
-        elif isinstance(self.items, bool) or self.items < 1:
-            raise ValueError(f"items must be at least 1, got {self.items}")
+        elif isinstance(self.items, bool) or not isinstance(self.items, int):
+            raise TypeError(f"items is a whole number, 'theorem' or 'information-limit', got {self.items!r}")
+        elif not 1 <= self.items <= MOST_ITEMS:
+            raise ValueError(f"items must be at least 1 and at most {MOST_ITEMS}, got {self.items}")
+        if not isinstance(self.domain, Domain):
+            raise TypeError(f"the domain is a strongticket.Domain, such as Domain.box(0, 1), got {self.domain!r}")
         if self.assignment not in ("column-aware", "fixed"):
             raise ValueError(f"assignment is 'column-aware' or 'fixed', got {self.assignment!r}")
         if self.objective not in ("sparsest", "min_error"):
@@ -122,6 +128,8 @@ class Pensia2020Optimal(AbstractConstruction):
         Raises:
             HypothesisError: a weight beyond 1, or with `network_eps` a layer of norm beyond 1.
         """
+        if not isinstance(target, Target):
+            raise TypeError(f"a target is a strongticket.Target, got {type(target).__name__}: use Target.from_module")
         layers = target.layers
         _check_reach(target)
         tolerances = self._tolerances(target)
@@ -244,7 +252,7 @@ def _check_reach(target: Target) -> None:
         if largest > REACH:
             place = tuple(np.argwhere(value.abs().numpy() == largest)[0].tolist())
             raise HypothesisError(
-                f"{name}{list(place)} of the target is {float(value[place]):.6g}; the construction reaches weights in "
+                f"{name}{list(place)} of the target is {float(value[place])!r}; the construction reaches weights in "
                 f"[-{REACH:g}, {REACH:g}]. Rescale the target: a ReLU layer divided by c > 0 and the next one "
                 "multiplied by c are the same network"
             )
@@ -334,11 +342,11 @@ def _report(
     )
 
 
-def construct(target: Target, **options: object) -> Construction:
+def construct(target: Target | nn.Module, **options: object) -> Construction:
     """Turn a trained ReLU network into a strict strong lottery ticket: `Pensia2020Optimal(**options).construct`.
 
     Args:
-        target: the network to find inside a random one.
+        target: the network to find inside a random one; a module is read by `Target.from_module`.
         options: parameters of `Pensia2020Optimal`.
 
     >>> import torch
@@ -349,4 +357,5 @@ def construct(target: Target, **options: object) -> Construction:
     >>> result.ticket is not None and result.largest_error <= 0.01
     True
     """
-    return Pensia2020Optimal(**options).construct(target)  # type: ignore[arg-type]
+    method = Pensia2020Optimal(**options)  # type: ignore[arg-type]
+    return method.construct(Target.from_module(target) if isinstance(target, nn.Module) else target)

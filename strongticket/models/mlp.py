@@ -118,6 +118,8 @@ def architecture(name: str) -> AbstractArchitecture:
     >>> architecture("mlp-64-32-10+bias").id
     'mlp-64-32-10+bias'
     """
+    if not isinstance(name, str):
+        raise TypeError(f"an architecture is named by a text, got {name!r}")
     plain, plus, option = name.partition("+")
     if plain in _NAMED and (plus, option) in (("", ""), ("+", "bias")):
         return MLP(_NAMED[plain], bias=bool(option))
@@ -125,6 +127,6 @@ def architecture(name: str) -> AbstractArchitecture:
     if match is None:
         known = ", ".join(sorted(_NAMED))
         raise ValueError(
-            f"no architecture is named {name!r}; use mlp-784-500-10, mlp-784-500-10+bias, or one of {known}"
+            f"no architecture is named {str(name)[:60]!r}; use mlp-784-500-10, mlp-784-500-10+bias, or one of {known}"
         )
     return MLP(tuple(int(size) for size in match[1][1:].split("-")), bias=match[2] is not None)

@@ -25,7 +25,7 @@ from strongticket.models.mlp import MLP, MLPModule, linear
 
 __all__ = ["Layer", "Target"]
 
-_TRANSPARENT = (nn.Flatten, nn.Identity, nn.Dropout, nn.AlphaDropout)
+_TRANSPARENT = (nn.Identity, nn.Dropout, nn.AlphaDropout)
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,10 @@ class Target:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Tensor]) -> Target:
-        """Read an MLP from a state dict: its matrices in their order are the layers, each with the bias beside it."""
+        """Read an MLP from a state dict: its matrices in their order are the layers, each with the bias beside it.
+
+        A state dict does not say which activations are between the layers: ReLU is taken for granted.
+        """
         matrices = [name for name, value in state.items() if name.endswith("weight") and value.dim() == 2]
         biases = {name: name.removesuffix("weight") + "bias" for name in matrices}
         strange = sorted(set(state) - set(matrices) - set(biases.values()))
@@ -111,6 +114,8 @@ class Target:
             ValueError: not a readable network of Linear layers.
         """
         path = Path(path)
+        if not path.exists():
+            raise FileNotFoundError(f"no target file {path}: give a .safetensors, .pt or .npz file of an MLP")
         data, note = path.read_bytes(), {}
         try:
             if path.suffix in (".pt", ".pth"):
@@ -195,8 +200,14 @@ def _checked(name: str, value: Tensor) -> Tensor:
 
 
 def _walk(module: nn.Module, place: str) -> Iterator[tuple[str, nn.Module]]:
-    if isinstance(module, nn.Sequential):
-        for name, child in module.named_children():
+    hooks = (module._forward_hooks, module._forward_pre_hooks)
+    if any(hooks):
+        raise TypeError(
+            f"{place or 'the module'} has forward hooks, which may change what it computes: remove them first"
+        )
+    if isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward:
+        for name, child in module._modules.items():  # named_children() would leave out a module used twice
+            assert child is not None
             yield from _walk(child, f"{place}.{name}" if place else name)
     elif isinstance(module, MLPModule):
         for i, layer in enumerate(module.layers):
@@ -211,16 +222,16 @@ def _linears(module: nn.Module) -> list[nn.Linear]:
     linears: list[nn.Linear] = []
     relu_between = True
     for place, layer in _walk(module, ""):
-        if isinstance(layer, nn.Linear):
+        if type(layer) is nn.Linear:
             if not relu_between:
                 raise ValueError(f"the Linear at {place} follows another without a ReLU between them: merge the two")
             linears.append(layer)
             relu_between = False
-        elif isinstance(layer, nn.ReLU):
+        elif type(layer) is nn.ReLU:
             if relu_between:
                 raise ValueError(f"the ReLU at {place} does not follow a Linear layer")
             relu_between = True
-        elif not isinstance(layer, _TRANSPARENT):
+        elif type(layer) not in _TRANSPARENT and not _flattens(layer):
             raise TypeError(
                 f"the layer at {place} is {type(layer).__name__}; a target here is an MLP of Linear and ReLU layers "
                 "(nn.Sequential, or Target.from_state for a state dict)"
@@ -228,6 +239,10 @@ def _linears(module: nn.Module) -> list[nn.Linear]:
     if linears and relu_between:
         raise ValueError("the network ends with a ReLU; a target ends with a Linear layer")
     return linears
+
+
+def _flattens(layer: nn.Module) -> bool:
+    return type(layer) is nn.Flatten and (layer.start_dim, layer.end_dim) == (1, -1)
 
 
 def _note(data: bytes) -> dict[str, Any]:

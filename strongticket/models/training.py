@@ -381,7 +381,11 @@ def _check_data(part: str, inputs: Tensor, labels: Tensor) -> None:
 
 
 def _check_outputs(network: nn.Module, inputs: Tensor, labels: Tensor) -> None:
-    outputs = logits(network, inputs[:1])
+    try:
+        outputs = logits(network, inputs[:1])
+    except RuntimeError as error:
+        shape = tuple(inputs.shape[1:])
+        raise ValueError(f"the network does not take inputs of shape {shape}: {error}; give one that fits") from error
     if outputs.ndim != 2:
         raise ValueError(f"the network must return [n, classes], got shape {tuple(outputs.shape)} for one input")
     low, high = int(labels.min()), int(labels.max())

@@ -41,7 +41,7 @@ def test_construct_certify_show(folder: Path, capsys: pytest.CaptureFixture[str]
     checked = as_json(capsys, "certify", "t.slt", "target.safetensors", "--trials", "20", "--write")
     assert checked["ratio"] >= 1
     assert checked["proved"] == built["certificate"]
-    assert len(load(folder / "t.slt").certificates) == 3
+    assert len(load(folder / "t.slt").certificates) == 2  # the proved one was there
     shown = as_json(capsys, "show", "t.slt")
     assert shown["kept"] == ticket.mask.count
     assert main(["show", "t.slt"]) == 0
@@ -77,6 +77,11 @@ def test_dry_run_only_says_what_would_be_built(folder: Path, capsys: pytest.Capt
         (["construct", "target.safetensors", "--network-eps", "0.1", "--eps", "0.1"], "exactly one of"),
         (["construct", "target.safetensors", "--low", "2", "--high", "1"], "finite low <= high"),
         (["construct", "target.safetensors", "--out", "."], "is a folder"),
+        (["construct", "target.safetensors", "--out", "target.safetensors"], "is the target itself"),
+        (["construct", "target.safetensors", "--items", "1000000000"], "at most 1048576"),
+        (["construct", "target.safetensors", "--eps", "1e-15"], "finer than the products"),
+        (["certify", "t.slt", "target.safetensors", "--trials", "100000000000"], "at most 1000000"),
+        (["train", "--data", "digits", "--model", "mlp-784-10"], "64"),
         (["construct", "text.safetensors"], "not a readable target file"),
         (["construct", "conv.pt"], "2-d weights"),
         (["construct", "nan.npz"], "is nan; every weight must be finite"),
@@ -85,6 +90,7 @@ def test_dry_run_only_says_what_would_be_built(folder: Path, capsys: pytest.Capt
         (["bound", "nobody2020nothing.theorem"], "nobody2020nothing"),
         (["bound", "pensia2020optimal.theorem2_parameters", "--set", "d=ten"], "name=number, got 'd=ten'"),
         (["bound", "pensia2020optimal.theorem2_parameters", "--set", "d=10", "eps=0.7"], "eps"),
+        (["bound", "pensia2020optimal.theorem2_parameters", "--set", "d=10", "d=0.7"], "gives d twice"),
         (["bound", "items", "--eps", "0"], "0"),
     ],
 )

@@ -248,7 +248,9 @@ def test_information_limit_items_are_enough_but_not_many_more() -> None:
         ({"weight_eps": math.nan}, "weight_eps must lie strictly between 0 and 1, got nan"),
         ({"network_eps": 1.0}, "network_eps must lie strictly between 0 and 1"),
         ({"weight_eps": 0.1, "delta": 1.0}, "delta must lie strictly between 0 and 1, got 1.0"),
-        ({"weight_eps": 0.1, "items": 0}, "items must be at least 1, got 0"),
+        ({"weight_eps": 0.1, "items": 0}, "items must be at least 1 and at most 1048576, got 0"),
+        ({"weight_eps": 0.1, "items": 10**30}, "at most 1048576"),
+        ({"weight_eps": "a"}, "weight_eps must lie strictly between 0 and 1, got a"),
         ({"weight_eps": 0.1, "items": "many"}, "got 'many'"),
         ({"weight_eps": 0.1, "assignment": "random"}, "got 'random'"),
         ({"weight_eps": 0.1, "objective": "best"}, "got 'best'"),
@@ -261,8 +263,25 @@ def test_bad_parameters_are_refused_before_work(options: dict[str, object], mess
         construct(target_of(2, 2), **options)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"items": 2.5}, "whole number"), ({"items": math.nan}, "whole number"), ({"domain": (0, 1)}, "Domain.box")],
+)
+def test_parameters_of_a_wrong_type_are_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        construct(target_of(2, 2), weight_eps=0.1, **options)
+
+
+def test_modules_are_read_and_everything_else_is_refused() -> None:
+    module = nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 2))
+    same = construct(Target.from_module(module), weight_eps=0.1, items=8)
+    assert construct(module, weight_eps=0.1, items=8).best == same.best
+    with pytest.raises(TypeError, match=r"use Target\.from_module"):
+        construct(None, weight_eps=0.1)  # type: ignore[arg-type]
+
+
 def test_targets_outside_the_hypotheses_are_refused_with_the_value() -> None:
-    with pytest.raises(HypothesisError, match=r"layers.0.weight\[1, 0\] of the target is -1.5.*Rescale"):
+    with pytest.raises(HypothesisError, match=r"layers.0.weight\[1, 0\] of the target is -1.5; .*Rescale"):
         construct(Target(MLP((1, 2)), {"layers.0.weight": torch.tensor([[0.5], [-1.5]])}), weight_eps=0.1)
     wide = Target(MLP((2, 2)), {"layers.0.weight": torch.full((2, 2), 0.9)})
     with pytest.raises(HypothesisError, match=r"spectral norm 1.8"):

@@ -32,6 +32,8 @@ def test_the_demo_says_no_where_the_answer_is_no(tmp_path: Path, capsys: pytest.
     pytest.importorskip("sklearn")
     assert main(Demo(model="mlp-64-16-10", items=6, eps=1e-4, trials=0, out=tmp_path)) == 1
     assert "weights beyond the tolerance" in capsys.readouterr().out
+    assert not (tmp_path / "ticket.slt").exists()
+    assert len(load(tmp_path / "out-of-tolerance.slt").certificates) == 4
 
 
 @pytest.mark.parametrize(

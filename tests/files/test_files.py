@@ -239,6 +239,17 @@ def test_sha256_of_nothing_is_the_published_one() -> None:
     assert sha256(b"abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
+def test_links_stay_links_and_devices_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "real").write_text("old")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    write_atomically(tmp_path / "link", "new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_text() == "new"
+    for refuse in (check_writable, lambda path: write_atomically(path, "x")):
+        with pytest.raises(OSError, match="device or a pipe"):
+            refuse(Path("/dev/null"))
+
+
 def test_a_place_that_cannot_be_written_is_found_out_before_the_work(tmp_path: Path) -> None:
     check_writable(tmp_path / "new" / "file")
     assert list((tmp_path / "new").iterdir()) == []

@@ -15,6 +15,27 @@ from strongticket.models import MLP, Target
 from strongticket.testing import targets
 
 
+class Residual(nn.Sequential):
+    """Looks like a Sequential, computes something else."""
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return inputs + super().forward(inputs)
+
+
+def hooked(module: nn.Module) -> nn.Module:
+    module.register_forward_hook(lambda _module, _inputs, output: output * 2)
+    return module
+
+
+def test_a_module_used_twice_counts_twice() -> None:
+    shared, relu = nn.Linear(3, 3), nn.ReLU()
+    module = nn.Sequential(nn.Flatten(), shared, relu, shared, relu, nn.Linear(3, 2))
+    target = Target.from_module(module)
+    assert target.architecture == MLP((3, 3, 3, 2), bias=True)
+    inputs = torch.randn(5, 3)
+    assert torch.equal(target.module()(inputs), module(inputs))
+
+
 @given(target=targets())
 def test_files_keep_every_bit(target: Target, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = target.save(tmp_path_factory.mktemp("target") / "t.safetensors")
@@ -77,6 +98,9 @@ def test_a_layer_without_bias_among_others_gets_zeros() -> None:
         (nn.Sequential(nn.ReLU(), nn.Linear(2, 3)), ValueError, "does not follow a Linear"),
         (nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(2, 3)), ValueError, "3 outputs and the next one 2 inputs"),
         (nn.Sequential(nn.Flatten()), ValueError, "no Linear layer"),
+        (nn.Sequential(nn.Flatten(0), nn.Linear(2, 2)), TypeError, "at 0 is Flatten"),
+        (Residual(nn.Linear(2, 2)), TypeError, "Residual"),
+        (hooked(nn.Linear(2, 2)), TypeError, "forward hooks"),
     ],
 )
 def test_networks_that_are_no_mlp_are_refused(module: nn.Module, error: type[Exception], message: str) -> None:
