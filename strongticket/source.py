@@ -18,7 +18,9 @@ from strongticket._files import canonical_json, sha256
 
 __all__ = ["AbstractArchitecture", "Index", "Init", "Source"]
 
-LARGEST_SCALE = 2.0**64  # no law reaches 2^64, so no scaled weight overflows float32
+# Between these no scaled weight overflows float32 and none is subnormal: values of the laws are 0 or in [2^-53, 2^4] in
+# magnitude, so a product is at least 2^-117, and a power of two as scale multiplies without rounding.
+SMALLEST_SCALE, LARGEST_SCALE = 2.0**-64, 2.0**64
 Index = NDArray[np.int64] | Tensor | slice | None
 
 
@@ -54,11 +56,12 @@ class Init:
 
     Args:
         law: a law of `strongticket.random`, by name.
-        scale: factor in (0, 2^64], exact in float32; 1 keeps the law's dyadic grid, and so does any power of two.
+        scale: factor in [2^-64, 2^64], exact in float32; 1 keeps the law's dyadic grid, and so does any power of two.
+            Within these limits no weight is a subnormal number, which float32 would round.
         overrides: parameters with a law and scale of their own, (name, law, scale); their order does not matter.
 
     Raises:
-        ValueError: unknown law, or a scale that is not a positive float32 number.
+        ValueError: unknown law, or a scale that is not a float32 number in [2^-64, 2^64].
 
     >>> Init("uniform23", overrides=(("layers.0.weight", "sign", 0.5),)).of("layers.0.weight")
     ('sign', 0.5)
@@ -74,9 +77,9 @@ class Init:
         object.__setattr__(self, "overrides", tuple(own))
         for name, law, scale in (("every parameter", self.law, self.scale), *self.overrides):
             random.law(law)
-            if not (0 < scale <= LARGEST_SCALE and float(np.float32(scale)) == scale):
+            if not (SMALLEST_SCALE <= scale <= LARGEST_SCALE and float(np.float32(scale)) == scale):
                 raise ValueError(
-                    f"the scale of {name} must be exact in float32, above 0 and at most 2^64, got {scale!r}"
+                    f"the scale of {name} must be exact in float32 and between 2^-64 and 2^64, got {scale!r}"
                 )
         if len({name for name, _, _ in self.overrides}) != len(self.overrides):
             raise ValueError(f"a parameter is overridden twice: {self.overrides}")

@@ -10,6 +10,9 @@ plain matrix products, hence
 operators"). It is never above the product of the norms |M_n| ... |M_1|, and far below it where the layers' largest
 singular vectors do not line up. The sum obeys a recursion over the last break: theta_b = sum over a of
 2^-(b-a) c_(a-1) |M_b ... M_a|, c_0 = 1, c_k = theta_k / 2.
+
+Chains of more than SPAN layers are cut, and the bounds of the parts multiplied, so that the work is a constant for each
+pair of layers. Every norm, row and theta here is raised (see `_rounding`), and 2^-SPAN times two of them is normal.
 """
 
 from __future__ import annotations
@@ -20,11 +23,21 @@ import numpy as np
 
 from strongticket.certify._difference import Difference
 from strongticket.certify._matrix import Matrix
-from strongticket.certify._rounding import UNIT, Floats, above, norm_above, raised
+from strongticket.certify._rounding import (
+    UNIT,
+    Floats,
+    columns_above,
+    gamma,
+    growth,
+    lifted,
+    raised,
+)
 
-__all__ = ["Chains"]
+__all__ = ["SPAN", "Chains", "Push"]
 
-_SLOP = 1.0 + 64.0 * UNIT  # pays for the few roundings of one step of a recursion over at most some dozens of layers
+SPAN = 16  # layers whose breaks are all expanded
+_STEP = growth(4 * SPAN)  # pays for one sum over at most SPAN + 1 terms of at most three factors
+_SMALLEST = 2.0**-960  # more than what a product of a matrix and a vector may lose to underflow
 
 
 @final
@@ -38,11 +51,12 @@ class Chains:
     def __init__(self, difference: Difference, reach: int = 3) -> None:
         self.layers = difference.layers
         self.depth = len(self.layers)
-        self.reach = reach
+        self.reach = min(reach, SPAN)
         self._products: dict[tuple[int, int, int], Matrix] = {}
         self._norms: dict[tuple[int, int, int], float] = {}
         self._rows: dict[tuple[int, int, int], Floats] = {}
         self._thetas: dict[tuple[int, int, int], float] = {}
+        self._theta_rows: dict[tuple[int, int, int], Floats] = {}
 
     def _product(self, a: int, b: int, error: int) -> Matrix:
         """M_b ... M_a, where M_error is the error's matrix and the others are the target's."""
@@ -65,13 +79,10 @@ class Chains:
             error = 0
         key = (a, b, error)
         if key not in self._norms:
-            if b - a < self.reach:
-                bound = self._product(a, b, error).norm
-            else:
-                bound = np.inf
+            bound = self._product(a, b, error).norm if b - a < self.reach else np.inf
             for m in range(a, b):
-                bound = min(bound, self.norm(a, m, error) * self.norm(m + 1, b, error) * _SLOP)
-            self._norms[key] = bound
+                bound = min(bound, self.norm(a, m, error) * self.norm(m + 1, b, error) * _STEP)
+            self._norms[key] = lifted(bound)
         return self._norms[key]
 
     def rows(self, a: int, b: int, error: int = 0) -> Floats:
@@ -82,8 +93,8 @@ class Chains:
         if key not in self._rows:
             bound = self._product(a, b, error).rows if b - a < self.reach else np.full(self._height(b), np.inf)
             for m in range(a, b):
-                bound = np.minimum(bound, self.norm(a, m, error) * self.rows(m + 1, b, error) * _SLOP)
-            self._rows[key] = bound
+                bound = np.minimum(bound, self.rows(m + 1, b, error) * (self.norm(a, m, error) * _STEP))
+            self._rows[key] = raised(bound)
         return self._rows[key]
 
     def _height(self, layer: int) -> int:
@@ -97,56 +108,89 @@ class Chains:
             error = 0
         key = (a, b, error)
         if key not in self._thetas:
-            total = self.norm(a, b, error) * 0.5 ** (b - a)
-            for k in range(a + 1, b + 1):  # the last break is below M_k
-                total += 0.5 ** (b - k + 1) * self.norm(k, b, error) * self.theta(a, k - 1, error) * _SLOP
-            self._thetas[key] = total * _SLOP
+            if b - a >= SPAN:
+                total = self.theta(a, b - SPAN, error) * self.theta(b - SPAN + 1, b, error)
+            else:
+                total = self.norm(a, b, error) * 0.5 ** (b - a)
+                for k in range(a + 1, b + 1):  # the last break is below M_k
+                    total += 0.5 ** (b - k + 1) * self.norm(k, b, error) * self.theta(a, k - 1, error)
+            self._thetas[key] = lifted(total * _STEP)
         return self._thetas[key]
 
     def theta_rows(self, a: int, b: int, error: int = 0) -> Floats:
         """Return bounds of the row norms of M_b S M_(b-1) S ... S M_a over all slopes."""
-        total = self.rows(a, b, error) * 0.5 ** (b - a)
-        for k in range(a + 1, b + 1):
-            total = total + 0.5 ** (b - k + 1) * self.rows(k, b, error) * (self.theta(a, k - 1, error) * _SLOP)
-        bounded: Floats = total * _SLOP
-        return bounded
+        if not a <= error <= b:
+            error = 0
+        if b - a >= SPAN:  # not kept: there are as many as pairs of layers
+            cut = b - SPAN
+            return raised(self.theta_rows(cut + 1, b, error) * (self.theta(a, cut, error) * _STEP))
+        key = (a, b, error)
+        if key not in self._theta_rows:
+            total = self.rows(a, b, error) * 0.5 ** (b - a)
+            for k in range(a + 1, b + 1):
+                total = total + self.rows(k, b, error) * (0.5 ** (b - k + 1) * self.theta(a, k - 1, error))
+            self._theta_rows[key] = raised(total * _STEP)
+        return self._theta_rows[key]
 
-    def columns(self, vectors: Floats, a: int, b: int) -> tuple[Floats, Floats]:  # [d, n]
-        """Bound W_b S ... W_a S v over all slopes, for each column v of outputs of layer a - 1.
 
-        Returns:
-            Bounds of each coordinate's magnitude [outputs, n], and of each Euclidean norm [n].
-        """
-        size = raised(vectors)
-        lengths = above(np.sqrt((size * size).sum(axis=0)), len(size))
-        if b < a:
-            return size, lengths
-        thetas = [lengths]  # of v, W_a S v, W_(a+1) S W_a S v ...
-        stretch = Matrix(vectors)
-        rows = size
-        for k in range(a, b + 1):
-            stretch = self.layers[k - 1].weight @ stretch  # W_k ... W_a v without slopes
-            straight = np.abs(stretch.value) + stretch.error
-            rows = 0.5 ** (k - a + 1) * straight
-            total = 0.5 ** (k - a + 1) * above(np.sqrt((raised(straight) ** 2).sum(axis=0)), len(straight))
-            for m in range(a, k + 1):  # the last break is below W_m
-                share = 0.5 ** (k - m + 1) * thetas[m - a] * _SLOP
-                total = total + self.norm(m, k) * share
-                rows = rows + self.rows(m, k)[:, None] * share
-            thetas.append(total * _SLOP)
-        return rows * _SLOP, thetas[-1]
+@final
+class Push:
+    """Bounds of W_b S ... W_a S v over all slopes and low <= v <= high, for b = a - 1, a, a + 1 and so on, in turn.
 
-    def vector(self, low: Floats, high: Floats, a: int, b: int) -> tuple[Floats, float]:
-        """Bound W_b S ... W_a S v over all slopes and all low <= v <= high.
+    Columns v are treated apart. An object starts at b = a - 1, where the bounds are of v; `step` adds a layer.
 
-        Returns:
-            A bound of each coordinate's magnitude, and one of the Euclidean norm.
-        """
-        if b < a:
-            size = np.maximum(np.abs(low), np.abs(high))
-            return size, norm_above(size)
-        middle = 0.5 * low + 0.5 * high
-        rest = norm_above(np.maximum(high - middle, middle - low) * (1.0 + 4.0 * UNIT))
-        rows, lengths = self.columns(middle[:, None], a, b)
-        rows = rows[:, 0] + self.theta_rows(a, b) * rest
-        return rows * _SLOP, (float(lengths[0]) + self.theta(a, b) * rest) * _SLOP
+    Args:
+        chains: norms of the layers' chains.
+        low: [outputs of layer a - 1, columns].
+        high: of the same shape.
+        a: the first layer to go through.
+    """
+
+    def __init__(self, chains: Chains, low: Floats, high: Floats, a: int) -> None:
+        self._chains = chains
+        self._first, self._last = a, a - 1
+        self._value: Floats = 0.5 * low + 0.5 * high  # W_b ... W_a v without slopes, v the middle
+        self._off = np.zeros(low.shape[1])  # what the columns of it may be off, in l2
+        self._rest = columns_above(np.maximum(high - self._value, self._value - low) * (1.0 + 4.0 * UNIT))
+        self._size = columns_above(self._value)
+        self._lengths = [self._size]  # bounds for the middle: of v, W_a S v, W_(a+1) S W_a S v and so on
+        self.rows: Floats = np.maximum(np.abs(low), np.abs(high))  # [outputs of layer b, columns]
+        self.lengths: Floats = columns_above(self.rows)  # [columns]
+
+    def step(self) -> None:
+        """Go through one more layer."""
+        chains, a = self._chains, self._first
+        b = self._last = self._last + 1
+        if b - a >= SPAN:
+            before = self._lengths[b - a + 1 - SPAN] * _STEP
+            rows = chains.theta_rows(b - SPAN + 1, b)[:, None] * before
+            lengths = chains.theta(b - SPAN + 1, b) * before
+        else:
+            rows, lengths = self._expanded(a, b)
+        self._lengths.append(raised(lengths))
+        if self._rest.any():
+            rows = rows + chains.theta_rows(a, b)[:, None] * self._rest
+            lengths = lengths + chains.theta(a, b) * self._rest
+        self.rows, self.lengths = raised(rows * _STEP), raised(lengths * _STEP)
+
+    def _expanded(self, a: int, b: int) -> tuple[Floats, Floats]:
+        """Sum over the last break, for the middle."""
+        chains = self._chains
+        self._straighten(b)
+        half = 0.5 ** (b - a + 1)
+        rows = half * raised(np.abs(self._value) + self._off)
+        lengths = half * (self._size + self._off)
+        for m in range(a, b + 1):  # the last break is below W_m
+            share = 0.5 ** (b - m + 1) * self._lengths[m - a]
+            rows = rows + chains.rows(m, b)[:, None] * share
+            lengths = lengths + chains.norm(m, b) * share
+        return rows * _STEP, lengths * _STEP
+
+    def _straighten(self, b: int) -> None:
+        """Multiply by W_b, whose own error and the product's rounding are counted in l2."""
+        weight = self._chains.layers[b - 1].weight
+        lost = (weight.error + gamma(weight.value.shape[1] + 2) * weight.frobenius) * self._size
+        lost = lost + np.where(self._size > 0, _SMALLEST, 0.0)
+        self._off = raised((self._chains.norm(b, b) * self._off + lost) * _STEP)
+        self._value = weight.value @ self._value
+        self._size = columns_above(self._value)

@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 
 from strongticket.certificate import Domain
 from strongticket.certify._matrix import Matrix
-from strongticket.certify._rounding import UNIT, Floats, above, norm_above, outward
+from strongticket.certify._rounding import FLOOR, UNIT, Floats, above, lifted, norm_above, outward, raised
 from strongticket.certify.collapse import Collapsed, Sums
 from strongticket.models import Target
 
 __all__ = ["Difference", "Gap", "Inputs", "difference"]
 
 _SPIKES = 32  # entries of one layer's error that may be treated apart
+_LARGEST = 2.0**1000  # norm of an input from which no bound is tried
 _SPIKE = 6.0  # times the root mean square of the other entries
 
 
@@ -151,6 +152,11 @@ class Inputs:
     def of(cls, domain: Domain, dimension: int) -> Inputs:
         """Return the numbers of a domain in a dimension."""
         norm = domain.radius_in(dimension)
+        if not norm < _LARGEST:
+            raise ValueError(
+                f"the bound overflows float64 on {domain}: the norm of its inputs must be below 2^1000, got {norm:g} "
+                f"in {dimension} dimensions; give the range that the inputs really have"
+            )
         low, high = max(domain.low, -norm), min(domain.high, norm)
         centers = list(dict.fromkeys([0.0, 0.5 * low + 0.5 * high, _best_center(low, high, norm, dimension)]))
         radii = [_radius_about(t, low, high, norm, dimension) for t in centers]
@@ -158,11 +164,14 @@ class Inputs:
 
 
 def _best_center(low: float, high: float, norm: float, dimension: int) -> float:
+    """Guess the t for which the ball about (t, ..., t) is smallest."""
+    unit = math.frexp(norm)[1]
+    low, high, norm = (math.ldexp(x, -unit) for x in (low, high, norm))
     total = low + high
     if total == 0:
         return 0.0
     t = (norm * norm / dimension + low * high) / total
-    return min(max(t, 0.0), total / 2) if total > 0 else max(min(t, 0.0), total / 2)
+    return math.ldexp(min(max(t, 0.0), total / 2) if total > 0 else max(min(t, 0.0), total / 2), unit)
 
 
 def _radius_about(t: float, low: float, high: float, norm: float, n: int) -> float:
@@ -171,19 +180,26 @@ def _radius_about(t: float, low: float, high: float, norm: float, n: int) -> flo
     Three bounds: the farthest corner of the box; norm + sqrt(n) |t|; and, as x^2 <= (low + high) x - low high on
     [low, high], sum x >= (|x|^2 + n low high) / s with s = low + high > 0, which gives for 0 <= t <= s / 2
     |x - t|^2 = |x|^2 - 2 t sum x + n t^2 <= norm^2 (1 - 2 t / s) - 2 t n low high / s + n t^2. (Mirrored for s < 0.)
+
+    All in units of a power of two in which the norm lies in [1/2, 1): nothing overflows, and what underflow takes, in
+    scaling included, is below 2^-1000 (which the first bound adds) and below u (which the others pay, having the norm
+    as a term). The result is raised, so that the scaling back does not round.
     """
     if t == 0:
-        return norm
+        return lifted(norm)
+    unit = math.frexp(norm)[1]
+    t, low, high, norm = (math.ldexp(x, -unit) for x in (t, low, high, norm))
     grow = 1.0 + 64.0 * UNIT
-    corner = math.sqrt(n) * max(abs(low - t), abs(high - t)) * grow
-    bounds = [corner, (norm + math.sqrt(n) * abs(t)) * grow]
+    bounds = [math.sqrt(n) * (max(abs(low - t), abs(high - t)) + 2.0**-1000) * grow]
+    bounds.append((norm + math.sqrt(n) * abs(t)) * grow)
     total = low + high
     if total * t > 0 and 2 * abs(t) <= abs(total):
         share = 2 * t / total
         parts = [norm * norm, -norm * norm * share, -share * n * low * high, n * t * t]
         square = math.fsum(parts) + 64.0 * UNIT * sum(map(abs, parts))
         bounds.append(math.sqrt(max(square, 0.0)) * grow)
-    return min(bounds)
+    radius = min(bounds)
+    return math.ldexp(radius, unit) if radius > math.ldexp(FLOOR, -unit) else FLOOR
 
 
 def first_interval(layer: Gap, inputs: Inputs) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats]]:
@@ -200,6 +216,7 @@ def _split_interval(error: Matrix, inputs: Inputs) -> tuple[Floats, Floats]:
     """Enclose E+ max(x, 0) + E- min(x, 0) over the box: each coordinate is extreme at an end of its range or at 0."""
     n = inputs.dimension
     up, down = max(inputs.high, 0.0), min(inputs.low, 0.0)
+    most_up, most_down = lifted(up), lifted(-down)
     right, left = error.value[:, :n] * up, error.value[:, n:] * down
     zero = 0.0 if inputs.low <= 0 <= inputs.high else None
     ends_high = np.maximum(right, left) if inputs.low < 0 < inputs.high else right + left
@@ -209,10 +226,11 @@ def _split_interval(error: Matrix, inputs: Inputs) -> tuple[Floats, Floats]:
     else:  # all of one sign: the near end counts too
         near = error.value[:, :n] * inputs.low if inputs.low > 0 else error.value[:, n:] * inputs.high
         ends_high, ends_low = np.maximum(ends_high, near), np.minimum(ends_low, near)
-    size = error.size[:, :n] * up + error.size[:, n:] * -down
-    spread = above(size.sum(axis=1), n) * (2.0 * (n + 8) * UNIT) + 2.0**-900 * bool(size.any())
+    size = error.size[:, :n] * most_up + error.size[:, n:] * most_down  # of raised factors: 0 only where the terms are
+    spread = above(size.sum(axis=1), n) * (2.0 * (n + 8) * UNIT) + 2.0**-900 * size.any(axis=1)
     if error.slack is not None:
-        spread = spread + above((error.slack[:, :n] * up + error.slack[:, n:] * -down).sum(axis=1), 2 * n)
+        slack = raised(error.slack)
+        spread = spread + above((slack[:, :n] * most_up + slack[:, n:] * most_down).sum(axis=1), 2 * n)
     return (
         outward(ends_low.sum(axis=1), spread)[0],
         outward(ends_high.sum(axis=1), spread)[1],
@@ -220,7 +238,7 @@ def _split_interval(error: Matrix, inputs: Inputs) -> tuple[Floats, Floats]:
 
 
 def offset_interval(layer: Gap) -> tuple[Floats, Floats]:
-    """Enclose the ticket's departure in the bias."""
+    """Enclose the ticket's departure in the bias; where u |middle| underflows to 0 the subtraction was exact."""
     offset = layer.offset
     middle = offset.value[:, 0]
     slack = np.zeros_like(middle) if offset.slack is None else offset.slack[:, 0]

@@ -11,7 +11,18 @@ import numpy as np
 from scipy.linalg import lapack
 from scipy.sparse.linalg import ArpackError, eigsh
 
-from strongticket.certify._rounding import UNIT, Floats, above, gamma, norm_above, outward, raised
+from strongticket.certify._rounding import (
+    FLOOR,
+    UNIT,
+    Floats,
+    above,
+    columns_above,
+    gamma,
+    lifted,
+    norm_above,
+    outward,
+    raised,
+)
 
 __all__ = ["Matrix", "spectral_norm"]
 
@@ -64,16 +75,19 @@ class Matrix:
         return min((spectral_norm(self.value) + self.error) * (1.0 + 4.0 * UNIT), self.frobenius)
 
     def enclose(self, low: Floats, high: Floats) -> tuple[Floats, Floats]:  # [n] or [n, batch]
-        """Return bounds of every coordinate of A x over all true A and all low <= x <= high."""
+        """Return bounds of every coordinate of A x over all true A and all low <= x <= high.
+
+        The midpoint may be off its place, as where the ends are subnormal: the radius is measured from where it is.
+        """
         middle = 0.5 * low + 0.5 * high
         radius = np.maximum(high - middle, middle - low) * (1.0 + 4.0 * UNIT)
         size = raised(middle)
         terms = self.value.shape[1] + 8
         spread = above(self.size @ raised(radius + gamma(terms) * size), terms)
         if self.slack is not None:
-            spread = spread + above(self.slack @ raised(size + radius), terms)
+            spread = spread + above(raised(self.slack) @ raised(size + radius), terms)
         if self.drift:
-            spread = spread + above(self.drift * np.sqrt((raised(size + radius) ** 2).sum(axis=0)), terms)
+            spread = spread + lifted(self.drift) * columns_above(size + radius) * (1.0 + 4.0 * UNIT)
         return outward(self.value @ middle, spread * (1.0 + 4.0 * UNIT))
 
     def __matmul__(self, other: Matrix) -> Matrix:
@@ -114,7 +128,7 @@ def spectral_norm(matrix: Floats) -> float:
         _, failed = lapack.dpotrf(shifted, lower=1, clean=0, overwrite_a=1)
         if failed == 0:
             square = (shift * (1.0 + rounding + 8.0 * UNIT) + lost) * (1.0 + 8.0 * UNIT)
-            bounds.append(math.ldexp(math.sqrt(square) * (1.0 + 8.0 * UNIT), exponent))
+            bounds.append(max(math.ldexp(math.sqrt(square) * (1.0 + 8.0 * UNIT), exponent), FLOOR))
             break
     return min(bounds)
 

@@ -8,7 +8,7 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from strongticket.certify._chains import Chains
+from strongticket.certify._chains import SPAN, Chains, Push
 from strongticket.certify._difference import (
     Difference,
     Gap,
@@ -20,11 +20,12 @@ from strongticket.certify._difference import (
     plus,
     shifted,
 )
-from strongticket.certify._rounding import UNIT, Floats, above, norm_above, raised
+from strongticket.certify._rounding import UNIT, Floats, above, lifted, norm_above, raised
 
 __all__ = ["AbstractCertifier", "Bounds", "DifferenceIntervals", "Hybrid", "LayerBound", "OperatorNorms"]
 
 _SLOP = 1.0 + 64.0 * UNIT
+_PRODUCT = 0.02  # what a small product costs beside one of matrices of 1000 by 1000, its norm included
 Interval = tuple[Floats, Floats]
 
 
@@ -131,9 +132,13 @@ def affordable_reach(difference: Difference) -> int:
     """Return how many matrices in a row may be multiplied out in about a second."""
     widest = max(max(layer.weight.value.shape) for layer in difference.layers)
     depth = len(difference.layers)
-    chains = [sum((depth - k + 1) * (k + 1) for k in range(1, reach + 1)) for reach in range(1, depth + 1)]
-    affordable = [reach + 1 for reach, count in enumerate(chains) if count * (widest / 1000.0) ** 3 <= 30.0]
-    return max([1, *affordable])
+    each = _PRODUCT + (widest / 1000.0) ** 3
+    chains, reach = 0, 1
+    for k in range(1, min(depth, SPAN)):  # k + 1 matrices in a row, one of which may be the error's
+        chains += (depth - k) * (k + 2)
+        if chains * each <= 30.0:
+            reach = k + 1
+    return reach
 
 
 def affine(layer: Gap, hidden: Interval, ticket: Interval, change: Interval) -> tuple[Interval, Interval]:
@@ -175,6 +180,9 @@ class _Walk:
         self.chains = chains
         self.intervals = intervals
         self.departures: list[list[Interval]] = []  # [center][layer]: E_i h_(i-1)(c) + offset_i
+        self.pushes: list[Push] = []  # of those, a column for each center, carried to the layer at hand
+        self.spikes: list[Push] = []  # of what the spikes of a layer can add, if it has any
+        self.radii = raised(np.array(inputs.radii))
         self.at_center: list[list[Interval]] = []  # [center][layer]: W_i h_(i-1)(c) + b_i
         if chains is not None:
             for center in inputs.centers:
@@ -209,7 +217,7 @@ class _Walk:
                 hidden, ticket, change = relu(plain, moved)
                 self.seen.append(np.maximum(np.abs(ticket[0]), np.abs(ticket[1])))
             shown, gone = (plain, moved) if last else (hidden, change)
-            self.drift.append(min(drift, length(gone)))
+            self.drift.append(lifted(min(drift, length(gone))))
             rows.append(self._row(gap, min(height, length(shown)), gone))
         per_output = np.maximum(np.abs(moved[0]), np.abs(moved[1]))
         return Bounds(per_output, min(self.drift[-1], norm_above(per_output)), tuple(rows))
@@ -225,7 +233,7 @@ class _Walk:
         assert self.chains is not None
         rows = self.chains.theta_rows(1, i)
         bounds = (np.full_like(rows, -np.inf), np.full_like(rows, np.inf))
-        for middle, radius in zip(self.at_center, self.inputs.radii, strict=True):
+        for middle, radius in zip(self.at_center, self.radii.tolist(), strict=True):
             reach = rows * radius * _SLOP
             bounds = meet(bounds, plus(middle[i - 1], (-reach, reach)))
         return bounds
@@ -234,33 +242,36 @@ class _Walk:
         """Bound |W_i h + b_i| about the centers; ReLU does not make it longer."""
         assert self.chains is not None
         theta = self.chains.theta(1, i)
-        pairs = zip(self.at_center, self.inputs.radii, strict=True)
-        return min((length(middle[i - 1]) + theta * radius) * _SLOP for middle, radius in pairs)
+        pairs = zip(self.at_center, self.radii, strict=True)
+        return min((length(middle[i - 1]) + theta * float(radius)) * _SLOP for middle, radius in pairs)
 
     def _moved_by_norms(self, i: int) -> tuple[Floats, float]:
-        """Bound the difference after layer i, before its ReLU: each coordinate, and the Euclidean norm."""
+        """Bound the difference after layer i, before its ReLU: each coordinate, and the Euclidean norm.
+
+        To be called for i = 1, 2 and so on, in turn.
+        """
         chains = self.chains
         assert chains is not None
-        spiky_rows, spiky = np.zeros(len(self.gaps[i - 1].bias)), 0.0
-        for k in range(1, i + 1):
-            spikes = self._spikes(k)
-            if spikes.shape[1]:
-                by_row, lengths = chains.columns(spikes, k + 1, i)
-                spiky_rows = (spiky_rows + above(by_row.sum(axis=1), spikes.shape[1])) * _SLOP
-                spiky = (spiky + float(above(lengths.sum(), spikes.shape[1]))) * _SLOP
-        best: tuple[Floats, float] | None = None
-        for departures, radius in zip(self.departures, self.inputs.radii, strict=True):
-            rows, total = spiky_rows, spiky
-            for k in range(1, i + 1):
-                vector_rows, vector = chains.vector(*departures[k - 1], k + 1, i)
-                away = self.drift[k - 1]
-                rows = rows + vector_rows + chains.theta_rows(1, i, k) * (radius * _SLOP)
-                rows = rows + chains.theta_rows(k, i, k) * (away * _SLOP)
-                total += vector + chains.theta(1, i, k) * radius * _SLOP + chains.theta(k, i, k) * away * _SLOP
-            rows, total = rows * _SLOP, total * _SLOP
-            best = (rows, total) if best is None else (np.minimum(best[0], rows), min(best[1], total))
-        assert best is not None
-        return best
+        for push in (*self.pushes, *self.spikes):
+            push.step()
+        low, high = (np.stack([layers[i - 1][end] for layers in self.departures], axis=1) for end in (0, 1))
+        self.pushes.append(Push(chains, low, high, i + 1))
+        spikes = self._spikes(i)
+        if spikes.shape[1]:
+            self.spikes.append(Push(chains, spikes, spikes, i + 1))
+        rows = np.zeros((len(low), len(self.radii)))  # a column for each center
+        total = np.zeros(len(self.radii))
+        for k, push in enumerate(self.pushes, 1):
+            away = self.drift[k - 1]
+            rows = rows + push.rows + chains.theta_rows(1, i, k)[:, None] * self.radii
+            rows = rows + (chains.theta_rows(k, i, k) * away)[:, None]
+            total = total + push.lengths + chains.theta(1, i, k) * self.radii + chains.theta(k, i, k) * away
+        terms = 5 * i + 8
+        for push in self.spikes:
+            rows = rows + push.rows.sum(axis=1)[:, None]
+            total = total + push.lengths.sum()
+            terms += push.rows.shape[1] + 1
+        return above(rows.min(axis=1), terms), float(above(total, terms).min())
 
     def _spikes(self, k: int) -> Floats:  # [outputs of layer k, spiky rows]
         """Return what the spikes of layer k can add at most, one column for each output that has some.

@@ -12,7 +12,7 @@ from strongticket.certificate import Domain
 from strongticket.certify._chains import Chains
 from strongticket.certify._difference import Difference
 from strongticket.certify._points import as_inputs, inside, norms_above
-from strongticket.certify._rounding import UNIT, Floats, gamma, norm_above
+from strongticket.certify._rounding import UNIT, Floats, gamma, lifted, norm_above, raised
 from strongticket.certify.certifier import affordable_reach
 from strongticket.certify.report import Report
 from strongticket.models import Target
@@ -152,7 +152,7 @@ def _separated(
 def _at(comparison: Difference, chains: Chains, points: Floats) -> tuple[Floats, Floats, Floats, Floats]:
     """Return the target's outputs, their rounding error in l2, and the bounds of the change: each output's, and in l2.
 
-    `lost` bounds |computed h - true h| for the inputs of the layer at hand.
+    `lost` bounds |computed h - true h| for the inputs of the layer at hand. Every factor of a bound is raised.
     """
     depth = len(comparison.layers)
     hidden, lost = points, np.zeros(len(points))
@@ -166,16 +166,20 @@ def _at(comparison: Difference, chains: Chains, points: Floats) -> tuple[Floats,
         size = norms_above(seen)
         rough = gamma(seen.shape[1] + 8)
         departure = seen @ gap.error.value.T + gap.offset.value[:, 0]
-        off = rough * (gap.error.frobenius * size + gap.offset.frobenius) + gap.error.error * size + gap.offset.error
-        off = (off + gap.error.norm * lost) * _SLOP
-        added = (norms_above(departure) + off + gap.error.norm * drift) * _SLOP
+        off = (
+            rough * (gap.error.frobenius * size + gap.offset.frobenius)
+            + lifted(gap.error.error) * size
+            + gap.offset.error
+        )
+        off = raised((off + lifted(gap.error.norm) * lost) * _SLOP)
+        added = raised((norms_above(departure) + off + lifted(gap.error.norm) * drift) * _SLOP)
         if i == depth:
-            own = (np.abs(departure) + off[:, None] + gap.error.rows * drift[:, None]) * _SLOP
+            own = (np.abs(departure) + off[:, None] + raised(gap.error.rows) * drift[:, None]) * _SLOP
         sources.append(added)
         drift = _sum([chains.theta(k + 1, i) * source for k, source in enumerate(sources, 1)])
         plain = hidden @ gap.weight.value.T + gap.bias
         rounding = rough * (gap.weight.frobenius * size + norm_above(gap.bias))
-        lost = (gap.weight.norm * lost + rounding) * _SLOP
+        lost = raised((lifted(gap.weight.norm) * lost + rounding) * _SLOP)
         hidden = plain if i == depth else np.maximum(plain, 0.0)
     for k, source in enumerate(sources[:-1], 1):
         own = (own + chains.theta_rows(k + 1, depth) * source[:, None]) * _SLOP
@@ -186,4 +190,4 @@ def _sum(terms: list[Floats]) -> Floats:
     total = terms[0] * _SLOP
     for term in terms[1:]:
         total = (total + term) * _SLOP
-    return total
+    return raised(total)

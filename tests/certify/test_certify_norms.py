@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from strongticket.certify import _matrix
-from strongticket.certify._chains import Chains
+from strongticket.certify._chains import Chains, Push
 from strongticket.certify._difference import Difference, Gap
 from strongticket.certify._matrix import Matrix, spectral_norm
 from strongticket.certify._rounding import norm_above
@@ -110,7 +110,10 @@ def test_chains_are_above_every_choice_of_slopes_and_below_the_product_of_norms(
         theta, rows = chains.theta(1, 4, error), chains.theta_rows(1, 4, error)
         assert theta <= product * (1 + 1e-6)
         vector = rng.standard_normal(sizes[1])
-        by_row, length = chains.vector(vector, vector, 2, 4)
+        push = Push(chains, vector[:, None], vector[:, None], 2)
+        for _ in range(3):
+            push.step()
+        by_row, length = push.rows[:, 0], push.lengths[0]
         for trial in range(12):
             slopes = [rng.random(m.shape[0]) if trial % 2 else rng.integers(0, 2, m.shape[0]) for m in matrices]
             total, moved = matrices[0], vector

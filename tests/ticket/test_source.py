@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import time
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -10,6 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from strongticket.models import MLP
+from strongticket.random.laws import LAWS
+from strongticket.random.normal_table import HalfQuantile
+from strongticket.source import LARGEST_SCALE, SMALLEST_SCALE
 from strongticket.testing import sources
 from strongticket.ticket import Init, Source
 
@@ -95,7 +99,31 @@ def test_wrong_seeds_are_refused(seed: object) -> None:
         Source(MLP((3, 2)), seed)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("scale", [0.0, -1.0, math.nan, math.inf, 0.1])
+@pytest.mark.parametrize("law", ["uniform23", "sign"])
+@pytest.mark.parametrize("scale", [SMALLEST_SCALE, 1.0, LARGEST_SCALE])
+def test_integers_are_exact_up_to_the_limits_of_the_scale(law: str, scale: float) -> None:
+    source, name = Source(MLP((300, 1000)), 5, Init(law, scale)), "layers.0.weight"
+    bits = source.weight(name).numpy().tobytes()
+    assert (
+        np.ldexp(source.integers(name).astype(np.float64), source.grid_exponent(name)).astype(np.float32).tobytes()
+        == bits
+    )
+    for i, weight in zip(source.integers(name, slice(0, 50)), source.weight(name, slice(0, 50)), strict=True):
+        assert Fraction(int(i)) * Fraction(2) ** source.grid_exponent(name) == Fraction(float(weight))
+
+
+def test_no_scaled_weight_is_subnormal() -> None:
+    smallest = HalfQuantile(1)(np.array([2**52 - 1], dtype=np.uint64))  # of normal-tab1, next to the median
+    assert 2.0**-53 <= abs(smallest[0]) <= 2.0**-52
+    for least in (float(abs(smallest[0])), 2.0**-23, 1.0):
+        scaled = np.float32(least) * np.float32(SMALLEST_SCALE)
+        assert scaled >= np.finfo(np.float32).smallest_normal
+        assert float(scaled) == float(np.float32(least)) * SMALLEST_SCALE
+    for law in LAWS.values():
+        assert law.support[1] * LARGEST_SCALE < np.finfo(np.float32).max
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, math.nan, math.inf, 0.1, 2.0**-65, 2.0**65, 2.0**-130, 5e-324])
 def test_wrong_scales_are_refused(scale: float) -> None:
     for scales in ({"scale": scale}, {"overrides": (("w", "sign", scale),)}):
         with pytest.raises(ValueError, match="scale of"):
