@@ -28,7 +28,7 @@ class Looseness(AbstractExperiment):
     """
 
     name: ClassVar[str] = "looseness"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     theorem: str = "pensia2020optimal.theorem1"
     trials: int = 2000
@@ -44,9 +44,9 @@ class Looseness(AbstractExperiment):
         report = theorem.falsify(trials=self.trials, seed=self.seed)
         twins = theorem.looseness(trials=self.twin_trials, seed=self.seed, factors=self.factors)
         seconds = [report.seconds, *(twin.seconds for _, twin in twins.rows)]
-        value = {"verdict": _plain(report.to_json()), "twins": twins.to_json(), "measured": {"seconds": seconds}}
-        value["twins"]["rows"] = [_plain(row) for row in value["twins"]["rows"]]
-        return value
+        table = twins.to_json()
+        table["rows"] = [_plain(row) for row in table["rows"]]
+        return {"verdict": _plain(report.to_json()), "twins": table, "measured": {"seconds": seconds}}
 
     @classmethod
     def presets(cls) -> Mapping[str, Sequence[Self]]:
@@ -64,11 +64,12 @@ class Looseness(AbstractExperiment):
                 "theorem": run.theorem,
                 "seed": run.seed,
                 "failures": result["verdict"]["failures"],
+                "missed": result["verdict"]["missed"],
                 "trials": result["verdict"]["trials"],
                 "allowed": result["verdict"]["delta"],
                 "verdict": result["verdict"]["verdict"],
-                "survives /": result["twins"]["largest_surviving"],
-                "falsified /": result["twins"]["broken_at"],
+                "not falsified up to /": result["twins"]["largest_not_falsified"],
+                "falsified at /": result["twins"]["falsified_at"],
                 "seconds": sum(result["measured"]["seconds"]),
             }
             for run, result in finished
@@ -77,4 +78,4 @@ class Looseness(AbstractExperiment):
 
 def _plain(report: dict[str, Any]) -> dict[str, Any]:
     """A report without what depends on the machine."""
-    return {name: value for name, value in report.items() if name != "seconds"}
+    return {name: value for name, value in report.items() if name != "measured"}

@@ -1,8 +1,8 @@
 """Theorems on strong lottery tickets that can be read, checked step by step, and broken by experiment.
 
 One file per paper. A `Theorem` holds the statement with all its hypotheses, the keys of its bounds, the proof steps
-that sympy or exact arithmetic verifies, what is only cited, and a claim: an experiment whose failures must stay as rare
-as the theorem says.
+that sympy or exact arithmetic checks, what is argued in words or cited, and a claim: an experiment whose failures must
+stay as rare as the theorem says.
 
 >>> import theory
 >>> theorem = theory.get("lueker1998exponentially.explicit")

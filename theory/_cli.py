@@ -26,7 +26,7 @@ _EXIT = {Verdict.HOLDS_SO_FAR: 0, Verdict.FALSIFIED: 1, Verdict.INCONCLUSIVE: 3}
 
 @dataclass(frozen=True)
 class List:
-    """List every theorem: key, title, what can be checked."""
+    """List every theorem and check its proof steps. Exit code: 0, or 1 when a step does not hold."""
 
     json: bool = False
     """Print JSON instead of a table."""
@@ -34,7 +34,10 @@ class List:
 
 @dataclass(frozen=True)
 class Show:
-    """Show a theorem: statement, hypotheses, formulas, proof steps (verified now), citations, claim."""
+    """Show a theorem: statement, hypotheses, formulas, proof steps (checked now), citations, claim.
+
+    Exit code: 0, or 1 when a proof step does not hold.
+    """
 
     key: tyro.conf.Positional[str]
     """Key of a theorem (pensia2020optimal.theorem1), or of a paper for all its theorems (pensia2020optimal)."""
@@ -95,42 +98,64 @@ def _print_json(value: Any) -> None:
 
 
 def _list(command: List) -> int:
-    rows = [
-        {
-            "key": theorem.key,
-            "title": theorem.title,
-            "bounds": list(theorem.bound_keys),
-            "steps": len(theorem.steps),
-            "assumptions": len(theorem.assumptions),
-            "claim": theorem.claim is not None,
-            "status": theorem.status,
-        }
-        for theorem in theory.all()
-    ]
+    theorems = theory.all()
+    checked = [theorem.check_steps() for theorem in theorems]
+    failed = any(not result.passed for results in checked for result in results)
     if command.json:
-        _print_json(rows)
-        return 0
+        _print_json([_row(theorem, results) for theorem, results in zip(theorems, checked, strict=True)])
+        return int(failed)
     console = Console(highlight=False)
-    for row in rows:
-        steps = f"{row['steps']} proof steps verified" if row["steps"] else "cited"
-        claim = "can be tried" if row["claim"] else "nothing to try"
-        console.print(row["key"], style="bold", markup=False)
-        console.print(f"    {row['title']}\n    {steps}, {row['assumptions']} citations, {claim}", markup=False)
-    return 0
+    for theorem, results in zip(theorems, checked, strict=True):
+        claim = "can be tried" if theorem.claim is not None else "nothing to try"
+        console.print(theorem.key, style="bold", markup=False)
+        console.print(f"    {theorem.title}\n    {_count(theorem, results)}", markup=False)
+        console.print(f"    {len(theorem.assumptions)} arguments or citations not checked here; {claim}", markup=False)
+    return int(failed)
+
+
+def _row(theorem: Theorem, results: tuple[StepResult, ...]) -> dict[str, Any]:
+    own = [result for result in results if result.theorem == theorem.key]
+    return {
+        "key": theorem.key,
+        "title": theorem.title,
+        "bounds": list(theorem.bound_keys),
+        "steps": len(own),
+        "steps_on_cases_only": sum(not result.step.general for result in own),
+        "lemmas": {lemma.key: len(lemma.steps) for lemma in theorem.lemmas},
+        "failed_steps": [f"{result.theorem}: {result.step.name}" for result in results if not result.passed],
+        "assumptions": len(theorem.assumptions),
+        "claim": theorem.claim is not None,
+        "status": theorem.status,
+    }
+
+
+def _count(theorem: Theorem, results: tuple[StepResult, ...]) -> str:
+    """What the check of the steps found, in one line."""
+    failed = [result.step.name for result in results if not result.passed]
+    if failed:
+        return f"{len(failed)} of {len(results)} proof steps FAILED: {', '.join(failed)}"
+    if not results:
+        return "cited: no proof step to check"
+    general = sum(step.general for step in theorem.steps)
+    cases = len(theorem.steps) - general
+    text = f"{len(theorem.steps)} proof steps of its own, checked now: {general} in general, {cases} on cases"
+    return text + "".join(f"; + {len(lemma.steps)} of {lemma.key}" for lemma in theorem.lemmas)
 
 
 def _show(command: Show) -> int:
     theorems = theory.find(command.key)
+    checked = [theorem.check_steps() for theorem in theorems]
+    failed = any(not result.passed for results in checked for result in results)
     if command.json:
-        _print_json([_describe(theorem) for theorem in theorems])
-        return 0
+        _print_json([_describe(theorem, results) for theorem, results in zip(theorems, checked, strict=True)])
+        return int(failed)
     console = Console(highlight=False)
-    for theorem in theorems:
-        _show_one(console, theorem)
-    return 0
+    for theorem, results in zip(theorems, checked, strict=True):
+        _show_one(console, theorem, results)
+    return int(failed)
 
 
-def _describe(theorem: Theorem) -> dict[str, Any]:
+def _describe(theorem: Theorem, results: tuple[StepResult, ...]) -> dict[str, Any]:
     return {
         "key": theorem.key,
         "title": theorem.title,
@@ -151,8 +176,15 @@ def _describe(theorem: Theorem) -> dict[str, Any]:
             for bound in theorem.bounds
         ],
         "steps": [
-            {"name": r.step.name, "statement": r.step.statement, "passed": r.passed, "error": r.error}
-            for r in theorem.check_steps()
+            {
+                "theorem": result.theorem,
+                "name": result.step.name,
+                "statement": result.step.statement,
+                "general": result.step.general,
+                "passed": result.passed,
+                "error": result.error,
+            }
+            for result in results
         ],
         "assumptions": [{"statement": a.statement, "citation": a.citation} for a in theorem.assumptions],
         "claim": None
@@ -161,7 +193,7 @@ def _describe(theorem: Theorem) -> dict[str, Any]:
     }
 
 
-def _show_one(console: Console, theorem: Theorem) -> None:
+def _show_one(console: Console, theorem: Theorem, results: tuple[StepResult, ...]) -> None:
     def say(text: str, **options: Any) -> None:
         console.print(text, markup=False, **options)
 
@@ -182,12 +214,14 @@ def _show_one(console: Console, theorem: Theorem) -> None:
         say(f"  place: {bound.place}")
     say("\nStatus", style="bold")
     say(theorem.status)
-    if theorem.steps:
-        say("\nProof steps, verified now", style="bold")
-        for result in theorem.check_steps():
-            _show_step(say, result)
+    for key in dict.fromkeys(result.theorem for result in results):
+        own = "Proof steps, checked now" if key == theorem.key else f"Steps of {key}, which the proof rests on"
+        say(f"\n{own}", style="bold")
+        for result in results:
+            if result.theorem == key:
+                _show_step(say, result)
     if theorem.assumptions:
-        say("\nCited, not verified here", style="bold")
+        say("\nArgued in words or cited, not checked here", style="bold")
         for assumption in theorem.assumptions:
             say(f"  - {assumption.statement} [{assumption.citation}]")
     if theorem.claim is not None:
@@ -200,10 +234,10 @@ def _show_one(console: Console, theorem: Theorem) -> None:
 
 
 def _show_step(say: Callable[..., None], result: StepResult) -> None:
-    mark = "ok    " if result.passed else "FAILED"
+    mark = ("ok      " if result.step.general else "ok cases") if result.passed else "FAILED  "
     say(f"  {mark} {result.step.name}: {result.step.statement}", style=None if result.passed else "bold red")
     if result.error:
-        say(f"         {result.error}")
+        say(f"           {result.error}")
 
 
 def _parameters(command: Check) -> dict[str, Any]:
@@ -236,7 +270,7 @@ def _progress(title: str, quiet: bool) -> Iterator[Callable[[int, int], None] | 
 def _check(command: Check) -> int:
     theorems = [theorem for theorem in theory.find(command.key) if theorem.claim is not None]
     if not theorems:
-        raise ValueError(f"{command.key} has no claim to try; python -m theory show {command.key} verifies its steps")
+        raise ValueError(f"{command.key} has no claim to try; python -m theory show {command.key} checks its steps")
     params = _parameters(command)
     results: list[Report | Looseness] = []
     code = 0

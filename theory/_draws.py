@@ -49,7 +49,9 @@ class Draws:
     def normal(self, name: str, shape: int | tuple[int, ...]) -> Array:
         """Return numbers N(0, 1), of the tabulated law."""
         count = math.prod(np.atleast_1d(shape))
-        drawn = random.NORMAL_TAB1.values(self.seed, self.prefix + name, 0, count, dtype="float64", purpose=random.TRIAL)
+        drawn = random.NORMAL_TAB1.values(
+            self.seed, self.prefix + name, 0, count, dtype="float64", purpose=random.TRIAL
+        )
         return np.asarray(drawn, dtype=np.float64).reshape(shape)
 
     def below(self, name: str, limit: int, count: int = 1) -> npt.NDArray[np.int64]:

@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from scipy import stats
+
+from theory._draws import Draws
 
 if TYPE_CHECKING:
     from theory._theorem import Theorem
@@ -22,10 +23,10 @@ _CHUNK = 50
 
 
 class Verdict(Enum):
-    """What the trials say about a theorem; the text is the help."""
+    """What the trials say about a claim; the text is the help."""
 
-    HOLDS_SO_FAR = "failures are no more frequent than the theorem allows"
-    FALSIFIED = "failures are more frequent than the theorem allows, beyond chance"
+    HOLDS_SO_FAR = "failures are not more frequent than the claim allows, as far as these trials can tell"
+    FALSIFIED = "failures are more frequent than the claim allows, beyond chance"
     INCONCLUSIVE = "no outcome of these trials could have falsified it, or undecided trials could tip it: run more"
 
 
@@ -71,14 +72,21 @@ def verdict(trials: int, failures: int, undecided: int, delta: float, alpha: flo
 class Report:
     """The result of trying to falsify a theorem.
 
+    What is judged is either that the construction delivers (then a trial counts against it when it failed or was
+    missed) or that what it looks for exists (then only when it failed, and missed trials are held to say nothing).
+
     Attributes:
         key: the theorem's key.
         params: every parameter of the claim.
-        trials, failures, undecided: counts.
+        trials: how many were run.
+        failures: trials whose conclusion is false for certain.
+        missed: trials in which the construction did not deliver what exists, or may exist.
+        undecided: trials that say nothing.
+        judges_construction: whether missed trials count.
         delta: failure probability that the theorem allows.
         alpha: level of the test.
-        p_value: P[Binomial(trials, delta) >= failures].
-        low, high: 99 % Clopper-Pearson interval of the failure probability.
+        p_value: P[Binomial(trials, delta) >= counted].
+        low, high: 99 % Clopper-Pearson interval of the probability that a trial counts.
         verdict: what follows.
         seconds: wall clock.
         setting: the parameters in words, with the numbers that the bound gives.
@@ -89,7 +97,9 @@ class Report:
     params: dict[str, Any]
     trials: int
     failures: int
+    missed: int
     undecided: int
+    judges_construction: bool
     delta: float
     alpha: float
     p_value: float
@@ -100,23 +110,48 @@ class Report:
     setting: str
     examples: tuple[str, ...]
 
+    @property
+    def counted(self) -> int:
+        """Trials that count against what is judged."""
+        return self.failures + self.missed if self.judges_construction else self.failures
+
+    @property
+    def checked(self) -> int:
+        """Trials whose conclusion was checked and holds."""
+        return self.trials - self.failures - self.missed - self.undecided
+
     def text(self) -> str:
         """Return the report for a reader, in a few lines."""
+        missed = ""
+        if self.missed:
+            how = "counted as failures" if self.judges_construction else "not counted: existence alone is judged"
+            missed = f", {self.missed} missed by the construction ({how})"
         lines = [
             f"{self.key}: {self.verdict.name.replace('_', ' ').lower()} ({self.verdict.value})",
             f"  setting: {self.setting}",
-            f"  {self.failures} failures in {self.trials} trials"
+            f"  {self.failures} failures in {self.trials} trials{missed}"
             + (f", {self.undecided} undecided" if self.undecided else "")
-            + f"; the theorem allows {self.delta:.3g} per trial",
+            + f", {self.checked} checked and found to hold; the theorem allows {self.delta:.3g} per trial",
             f"  failure probability: 99 % interval [{self.low:.3g}, {self.high:.3g}]; "
-            f"P[Bin >= failures] = {self.p_value:.3g}, falsified at <= {self.alpha:.3g}; {self.seconds:.1f} s",
+            f"P[Bin >= {self.counted}] = {self.p_value:.3g}, falsified at <= {self.alpha:.3g}; {self.seconds:.1f} s",
+            *self._what_is_falsified(),
             *(f"  {example}" for example in self.examples if self.verdict is not Verdict.HOLDS_SO_FAR),
         ]
         return "\n".join(lines)
 
+    def _what_is_falsified(self) -> tuple[str, ...]:
+        if self.verdict is not Verdict.FALSIFIED or p_value(self.trials, self.failures, self.delta) <= self.alpha:
+            return ()
+        return (
+            "  falsified is that the construction finds it so often; that it exists so often is not: "
+            f"{self.failures} failures alone would be no surprise",
+        )
+
     def to_json(self) -> dict[str, Any]:
-        """Return the report as JSON values."""
-        return {**asdict(self), "verdict": self.verdict.name, "examples": list(self.examples)}
+        """Return the report as JSON values; what depends on the machine stands under "measured"."""
+        value = asdict(self)
+        value["measured"] = {"seconds": value.pop("seconds")}
+        return {**value, "checked": self.checked, "verdict": self.verdict.name, "examples": list(self.examples)}
 
 
 def trial_seeds(seed: int, trials: int) -> list[int]:
@@ -125,8 +160,7 @@ def trial_seeds(seed: int, trials: int) -> list[int]:
     >>> trial_seeds(0, 2) == trial_seeds(0, 5)[:2]
     True
     """
-    words = np.random.SeedSequence(seed).generate_state(trials, np.uint64)
-    return [int(word >> np.uint64(1)) for word in words]
+    return [word >> 1 for word in Draws(seed).bits("trials", trials).tolist()]
 
 
 def falsify(
@@ -141,12 +175,13 @@ def falsify(
     """Try to falsify a theorem: run its claim, count the failures, compare them with what it allows.
 
     The hypothesis tested is "a trial fails with probability at most delta"; it is rejected when the exact binomial
-    probability of so many failures is at most alpha. Undecided trials are not counted as failures.
+    probability of so many failures is at most alpha. Undecided trials are not counted as failures; trials that the
+    construction missed are, unless the claim judges existence alone.
 
     Args:
         theorem: what to test; it must have a claim.
         trials: number of independent trials.
-        seed: makes the run reproducible.
+        seed: makes the run reproducible, 0..2^64-1.
         alpha: level; a true theorem is called falsified with probability at most alpha.
         progress: called with (done, trials) now and then.
         **params: parameters of the claim; see `theorem.claim.defaults`.
@@ -160,35 +195,39 @@ def falsify(
         raise ValueError(f"trials must be an integer >= 1, got {trials!r}")
     if not 0.0 < alpha < 1.0:
         raise ValueError(f"alpha must lie in (0, 1), got {alpha}")
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise ValueError(f"seed must be an integer >= 0, got {seed!r}")
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 1 << 64:
+        raise ValueError(f"seed must be an integer in 0..2^64-1, got {seed!r}")
     claim = theorem.claim
     resolved = claim.resolve(**params)
     delta = claim.failure_probability(**params)
     setting = claim.describe(**params)
     started = time.perf_counter()
     seeds = trial_seeds(seed, trials)
-    failures = undecided = 0
+    failures = missed = undecided = 0
     examples: list[str] = []
     for first in range(0, trials, _CHUNK):
         tally = claim.run(seeds[first : first + _CHUNK], **params)
-        failures, undecided = failures + tally.failures, undecided + tally.undecided
+        failures, missed, undecided = failures + tally.failures, missed + tally.missed, undecided + tally.undecided
         examples += tally.examples[: 5 - len(examples)]
         if progress is not None:
             progress(min(first + _CHUNK, trials), trials)
-    low, high = interval(trials, failures)
+    judges_construction = claim.judges_construction(**params)
+    counted = failures + missed if judges_construction else failures
+    low, high = interval(trials, counted)
     return Report(
         key=theorem.key,
         params=resolved,
         trials=trials,
         failures=failures,
+        missed=missed,
         undecided=undecided,
+        judges_construction=judges_construction,
         delta=delta,
         alpha=alpha,
-        p_value=p_value(trials, failures, delta),
+        p_value=p_value(trials, counted, delta),
         low=low,
         high=high,
-        verdict=verdict(trials, failures, undecided, delta, alpha),
+        verdict=verdict(trials, counted, undecided, delta, alpha),
         seconds=time.perf_counter() - started,
         setting=setting,
         examples=tuple(examples),
@@ -197,32 +236,43 @@ def falsify(
 
 @dataclass(frozen=True)
 class Looseness:
-    """By which factor a bound could be better before experiments contradict it.
+    """Which optimistic twins of a bound trials of this number and level contradict.
+
+    That a twin was not falsified does not mean that it is true: its failures may be more frequent than delta, but not
+    so much that these trials show it; the interval of each row says what they do show.
 
     Attributes:
         key: the theorem's key.
         rows: (factor, report) of each optimistic twin that was run, in increasing order of the factor.
-        largest_surviving: largest factor that was not falsified (0 when even the bound itself was).
-        broken_at: smallest factor that was falsified; None when none was.
+        largest_not_falsified: largest factor whose trials could have falsified it and did not; 0 when there is none.
+        falsified_at: smallest factor that was falsified; None when the list of factors ended before.
     """
 
     key: str
     rows: tuple[tuple[float, Report], ...]
-    largest_surviving: float
-    broken_at: float | None
+    largest_not_falsified: float
+    falsified_at: float | None
 
     def text(self) -> str:
         """Return the table for a reader."""
-        lines = [f"{self.key}: looseness"]
+        lines = [f"{self.key}: the bound divided by a factor; trials that count against it, with 99 % interval"]
         for factor, report in self.rows:
+            missed = f" ({report.missed} of them missed)" if report.missed and report.judges_construction else ""
             lines.append(
-                f"  / {factor:<6g} {report.failures:>6} of {report.trials} failed, p = {report.p_value:<9.3g} "
-                f"{report.verdict.name.lower():<13} {report.setting}"
+                f"  / {factor:<6g} {report.counted:>6} of {report.trials}{missed} "
+                f"[{report.low:.3g}, {report.high:.3g}] (allowed {report.delta:.3g}), p = {report.p_value:.3g}: "
+                f"{report.verdict.name.replace('_', ' ').lower()}; {report.setting}"
             )
-        if self.broken_at is None:
-            lines.append("  no factor tried breaks the bound within these trials")
+        report = self.rows[-1][1]
+        trials = f"by {report.trials} trials each at alpha = {report.alpha:g}"
+        if self.falsified_at is None:
+            lines.append(f"  none falsified {trials}: the list of factors ended at {self.rows[-1][0]:g}")
+        elif self.largest_not_falsified:
+            lines.append(
+                f"  not falsified up to {self.largest_not_falsified:g}, falsified at {self.falsified_at:g}, {trials}"
+            )
         else:
-            lines.append(f"  loose by a factor of at least {self.largest_surviving:g}, below {self.broken_at:g}")
+            lines.append(f"  falsified at {self.falsified_at:g}, {trials}; no smaller factor was tried with power")
         return "\n".join(lines)
 
     def to_json(self) -> dict[str, Any]:
@@ -230,8 +280,8 @@ class Looseness:
         return {
             "key": self.key,
             "rows": [{"factor": factor, **report.to_json()} for factor, report in self.rows],
-            "largest_surviving": self.largest_surviving,
-            "broken_at": self.broken_at,
+            "largest_not_falsified": self.largest_not_falsified,
+            "falsified_at": self.falsified_at,
         }
 
 
@@ -259,14 +309,14 @@ def looseness(
     if not factors or any(not math.isfinite(f) or f < 1.0 for f in factors) or list(factors) != sorted(factors):
         raise ValueError(f"factors must be increasing numbers >= 1, got {list(factors)}")
     rows: list[tuple[float, Report]] = []
-    surviving, broken = 0.0, None
+    standing, falsified_at = 0.0, None
     for factor in factors:
         twin = theorem.claim.optimistic(float(factor), **params)
         report = falsify(theorem, trials=trials, seed=seed, alpha=alpha, **twin)
         rows.append((float(factor), report))
         if report.verdict is Verdict.FALSIFIED:
-            broken = float(factor)
+            falsified_at = float(factor)
             break
         if report.verdict is Verdict.HOLDS_SO_FAR:
-            surviving = float(factor)
-    return Looseness(theorem.key, tuple(rows), surviving, broken)
+            standing = float(factor)
+    return Looseness(theorem.key, tuple(rows), standing, falsified_at)

@@ -1,4 +1,4 @@
-"""`Theorem`: statement, bounds, proof steps that a machine has checked, citations, and a claim to break."""
+"""`Theorem`: statement, bounds, proof steps that a machine checks, citations, and a claim to break."""
 
 from __future__ import annotations
 
@@ -16,36 +16,40 @@ __all__ = ["Assumption", "ProofStep", "StepResult", "Theorem"]
 
 @dataclass(frozen=True)
 class ProofStep:
-    """One step of a proof that sympy or exact arithmetic can verify.
+    """One step of a proof that sympy or exact arithmetic can check, by a computation that could come out false.
 
     Attributes:
         name: short name.
         statement: what is shown, and by what means it is checked.
         check: returns True when the step holds.
+        general: whether the check covers all values of the statement; else it covers the cases that the statement
+            names, exactly, and the general argument is in words (see the theorem's assumptions).
     """
 
     name: str
     statement: str
     check: Callable[[], bool]
+    general: bool = True
 
-    def run(self) -> StepResult:
+    def run(self, theorem: str = "") -> StepResult:
         """Check the step; an exception in the check counts as not passed, and is reported."""
         started = time.perf_counter()
         try:
             passed, error = bool(self.check()), ""
         except Exception as problem:  # a step that cannot be evaluated is not proved
             passed, error = False, f"{type(problem).__name__}: {problem}"
-        return StepResult(self, passed, error, time.perf_counter() - started)
+        return StepResult(self, passed, error, time.perf_counter() - started, theorem)
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """Whether a proof step holds: `passed`, the error of a check that broke, and the seconds it took."""
+    """Whether a proof step holds: `passed`, the error of a check that broke, the seconds, and whose step it is."""
 
     step: ProofStep
     passed: bool
     error: str
     seconds: float
+    theorem: str
 
 
 @dataclass(frozen=True)
@@ -72,8 +76,9 @@ class Theorem:
         hypotheses: each hypothesis, in words.
         bound_keys: keys of its formulas in `strongticket.bounds`, the main one first.
         status: what was checked, and how; what is ours and what is the paper's.
-        steps: proof steps that are verified.
-        assumptions: what is cited instead.
+        steps: its own proof steps that a machine can check.
+        lemmas: theorems that the proof rests on; their steps are not listed again.
+        assumptions: what is argued in words or cited instead.
         claim: the experiment; None for a theorem that has none.
     """
 
@@ -84,6 +89,7 @@ class Theorem:
     bound_keys: tuple[str, ...]
     status: str
     steps: tuple[ProofStep, ...] = ()
+    lemmas: tuple[Theorem, ...] = ()
     assumptions: tuple[Assumption, ...] = ()
     claim: AbstractClaim | None = None
 
@@ -98,8 +104,9 @@ class Theorem:
         return tuple(bounds.get(key) for key in self.bound_keys)
 
     def check_steps(self) -> tuple[StepResult, ...]:
-        """Verify every proof step now."""
-        return tuple(step.run() for step in self.steps)
+        """Check every proof step now: its own, then those of the lemmas."""
+        own = tuple(step.run(self.key) for step in self.steps)
+        return own + tuple(result for lemma in self.lemmas for result in lemma.check_steps())
 
     def falsify(self, *, trials: int = 2000, seed: int = 0, alpha: float = 1e-6, **params: Any) -> Report:
         """Try to break the theorem by experiment; see `theory.falsify`."""

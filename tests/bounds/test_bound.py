@@ -12,7 +12,7 @@ import pytest
 import sympy
 
 from strongticket import bounds
-from strongticket.bounds import Bound, Formula, Hypothesis, HypothesisError, Relation, Unspecified
+from strongticket.bounds import Bound, Formula, Hypothesis, HypothesisError, Relation, Unspecified, pensia2020optimal
 
 INSIDE = {
     "lueker1998exponentially.theorem": {"C": 3.0, "eps": 0.01},
@@ -168,6 +168,13 @@ def test_registry() -> None:
 
 def test_predictions_are_never_called_bounds() -> None:
     assert bounds.get("lueker1998exponentially.quenched_tail").relation is Relation.PREDICTION
+
+
+def test_a_tolerance_that_suffices_is_called_a_budget() -> None:
+    """The paper's tolerance per weight is enough, and a larger one can be: it is no lower bound of anything needed."""
+    bound = bounds.get("pensia2020optimal.paper_weight_eps")
+    assert bound.relation is Relation.BUDGET
+    assert pensia2020optimal.weight_eps([(5, 5), (5, 5)], 0.1) > bound(eps=0.1, L=2, d_in=5, d_out=5)
 
 
 def test_importing_and_listing_loads_no_sympy() -> None:

@@ -105,7 +105,7 @@ def test_chains_are_above_every_choice_of_slopes_and_below_the_product_of_norms(
         gaps.append(Gap(Matrix(weight), np.zeros(d_out), Matrix(error), Matrix(np.zeros((d_out, 1)))))
     chains = Chains(Difference(tuple(gaps), "", ""), reach)
     for error in range(5):
-        matrices = [(g.error if i == error else g.weight).value for i, g in enumerate(gaps, 1)]
+        matrices = [(g.rest if i == error else g.weight).value for i, g in enumerate(gaps, 1)]
         product = float(np.prod([np.linalg.norm(m, 2) for m in matrices]))
         theta, rows = chains.theta(1, 4, error), chains.theta_rows(1, 4, error)
         assert theta <= product * (1 + 1e-6)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 import theory
+from strongticket.constructions import Pensia2020Optimal
 from theory import Outcome, Verdict
+from theory import pensia2020optimal as module
 from theory._pensia_claims import packing_size
 from theory._targets import KINDS, draw_layers
 
@@ -18,7 +22,7 @@ FIRST, SECOND = theory.get("pensia2020optimal.theorem1"), theory.get("pensia2020
 @pytest.mark.parametrize("kind", KINDS)
 def test_targets_lie_inside_the_hypotheses(kind: str) -> None:
     for seed in range(5):
-        layers = draw_layers(kind, (5, 1, 4, 3), np.random.default_rng(seed))
+        layers = draw_layers(kind, (5, 1, 4, 3), seed)
         for layer in layers:
             norm = np.linalg.norm(layer, 2)
             assert norm <= 1.0
@@ -30,7 +34,8 @@ def test_targets_lie_inside_the_hypotheses(kind: str) -> None:
 def test_theorem1_holds_for_each_kind(kind: str) -> None:
     report = FIRST.falsify(trials=12, kind=kind)
     assert report.verdict is Verdict.HOLDS_SO_FAR
-    assert report.failures == report.undecided == 0
+    assert report.failures == report.missed == report.undecided == 0
+    assert report.checked == 12
 
 
 @pytest.mark.parametrize(
@@ -42,7 +47,7 @@ def test_theorem1_holds_for_each_kind(kind: str) -> None:
     ],
 )
 def test_theorem1_holds_in_other_settings(params: dict[str, Any]) -> None:
-    assert FIRST.falsify(trials=8, **params).failures == 0
+    assert FIRST.falsify(trials=8, **params).checked == 8
 
 
 def test_theorem1_with_too_few_items_is_falsified() -> None:
@@ -54,15 +59,109 @@ def test_theorem1_with_too_few_items_is_falsified() -> None:
     assert FIRST.falsify(trials=60, **twin).verdict is Verdict.FALSIFIED
 
 
-def test_a_weight_missed_by_the_construction_is_decided_by_complete_sums() -> None:
-    """With 60 items the construction solves group by group and may miss; the theorem's claim is existence."""
-    report = FIRST.falsify(trials=60, items=60)
-    assert report.undecided == 0
-    assert report.failures < FIRST.falsify(trials=60, items=20).failures
+def test_missed_trials_count_against_the_construction_and_not_against_existence() -> None:
+    """With 48 items the construction solves group by group and misses; complete sums of all of them decide."""
+    built, exists = (FIRST.falsify(trials=80, items=48, judge=judge) for judge in ("construction", "existence"))
+    assert built.missed == exists.missed > 0
+    assert built.failures == exists.failures
+    assert built.undecided == exists.undecided == 0
+    assert built.counted == built.failures + built.missed
+    assert exists.counted == exists.failures
+    assert built.p_value < exists.p_value
+    assert "counted as failures" in built.text()
+    assert "not counted" in exists.text()
+
+
+def test_exact_failures_are_what_the_solver_says_too() -> None:
+    """Up to 40 items the construction is complete, so it misses nothing that the lattice finds."""
+    report = FIRST.falsify(trials=60, items=24)
+    assert report.failures > 0
+    assert report.missed == report.undecided == 0
+
+
+def test_a_construction_that_finds_nothing_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mutant that always takes the empty subset: what it does not find exists, and that must not count as success."""
+
+    def empty(self: Pensia2020Optimal, tolerance: int) -> Callable[..., Any]:
+        return lambda items, targets: (np.zeros_like(targets), targets)
+
+    monkeypatch.setattr(Pensia2020Optimal, "_choose", empty)
+    report = FIRST.falsify(trials=14)
+    assert report.verdict is Verdict.FALSIFIED
+    assert report.missed >= 10
+    assert report.failures == report.undecided == 0
+    assert "the construction finds it" in report.text()
+    assert "existence" not in report.examples[0]
+    existence = FIRST.falsify(trials=14, judge="existence")
+    assert existence.verdict is Verdict.HOLDS_SO_FAR
+    assert existence.missed == report.missed
+    assert existence.checked == report.checked == 14 - report.missed
+    assert f"{existence.missed} missed by the construction (not counted" in existence.text()
+    for params in ({"items": 24}, {"assignment": "column-aware", "eps": 0.3}):
+        assert FIRST.falsify(trials=14, **params).verdict is Verdict.FALSIFIED
+
+
+def test_a_construction_that_lies_about_its_errors_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mutant that takes the empty subset and calls it exact: it hands over a ticket, whose weights are looked at."""
+
+    def lying(self: Pensia2020Optimal, tolerance: int) -> Callable[..., Any]:
+        return lambda items, targets: (np.zeros_like(targets), np.zeros_like(targets))
+
+    monkeypatch.setattr(Pensia2020Optimal, "_choose", lying)
+    report = FIRST.falsify(trials=14)
+    assert report.verdict is Verdict.FALSIFIED
+    assert report.missed >= 10
+
+
+def test_a_success_needs_a_certificate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing is proved below eps, a trial is undecided, however good the samples look."""
+    import strongticket.certify
+
+    real = strongticket.certify.examine
+
+    def loose(*args: Any, **options: Any) -> Any:
+        report = real(*args, **options)
+        return replace(report, euclidean=replace(report.euclidean, error=0.2))
+
+    monkeypatch.setattr(strongticket.certify, "examine", loose)
+    report = FIRST.falsify(trials=6)
+    assert report.undecided == 6
+    assert report.checked == 0
+    assert report.verdict is not Verdict.HOLDS_SO_FAR
+
+
+@pytest.mark.parametrize("what", ["first", "second", "range"])
+def test_the_step_about_plans_catches_plans_that_are_too_small(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer items in a phase, or a range that the largest weight exceeds: then the sum of failures is not proved."""
+    real = module.item_plan
+
+    def smaller(*args: Any, **options: Any) -> Any:
+        plan = real(*args, **options)
+        if not plan.values:
+            return plan
+        if what == "range":
+            return replace(plan, values={**plan.values, "c": plan.values["c"] * 0.9})
+        part = replace(plan.per_group, **{what: int(getattr(plan.per_group, what) * 0.95) - 1})
+        return replace(plan, per_group=part, items=plan.groups * (part.first + part.second))
+
+    step = next(step for step in FIRST.steps if step.name == "plans")
+    assert step.run().passed
+    monkeypatch.setattr(module, "item_plan", smaller)
+    result = step.run()
+    assert not result.passed
+    assert not result.error
 
 
 def test_claim_refuses_nonsense() -> None:
-    for bad in ({"eps": 0.0}, {"delta": 1.0}, {"kind": "huge"}, {"sizes": "3"}, {"sizes": "3-0"}, {"factor": 0.5}):
+    for bad in (
+        {"eps": 0.0},
+        {"delta": 1.0},
+        {"kind": "huge"},
+        {"sizes": "3"},
+        {"sizes": "3-0"},
+        {"factor": 0.5},
+        {"judge": "me"},
+    ):
         with pytest.raises(ValueError):
             FIRST.falsify(trials=10, **bad)
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +13,7 @@ from scipy.stats import binomtest
 
 import theory
 from theory import AbstractClaim, Outcome, ProofStep, Theorem, Trial, Verdict
+from theory._draws import Draws
 from theory._falsify import interval, p_value, trial_seeds, verdict
 
 
@@ -21,7 +21,9 @@ class CoinClaim(AbstractClaim):
     """A claim whose true failure probability is known: `truth`; the bound says delta / factor."""
 
     text = "a coin falls on its face"
-    defaults: Mapping[str, Any] = MappingProxyType({"delta": 0.1, "truth": 0.1, "undecided": 0.0, "factor": 1.0})
+    defaults: Mapping[str, Any] = MappingProxyType(
+        {"delta": 0.1, "truth": 0.1, "undecided": 0.0, "missed": 0.0, "factor": 1.0}
+    )
 
     def failure_probability(self, **params: Any) -> float:
         p = self.resolve(**params)
@@ -29,9 +31,11 @@ class CoinClaim(AbstractClaim):
 
     def trial(self, seed: int, **params: Any) -> Trial:
         p = self.resolve(**params)
-        draw = np.random.default_rng(seed).random()
+        draw = float(Draws(seed).uniform("coin", 1, low=0.0)[0])
         if draw < p["truth"]:
             return Trial(Outcome.FAILURE, "tails")
+        if 1.0 - draw < p["missed"]:
+            return Trial(Outcome.MISSED, "rolled away")
         return Trial(Outcome.UNDECIDED if draw < p["truth"] + p["undecided"] else Outcome.SUCCESS, "heads")
 
     def optimistic(self, factor: float, **params: Any) -> dict[str, Any]:
@@ -79,6 +83,34 @@ def test_true_claims_hold_and_false_ones_are_falsified() -> None:
     assert "falsified" in false.text()
     assert false.to_json()["verdict"] == "FALSIFIED"
     assert coin().falsify(trials=400, undecided=0.5).verdict is Verdict.INCONCLUSIVE
+    missed = coin().falsify(trials=400, missed=0.3)
+    assert missed.verdict is Verdict.FALSIFIED
+    assert missed.failures == true.failures < missed.counted == missed.failures + missed.missed
+    assert missed.checked + missed.counted == 400
+
+
+def test_what_depends_on_the_machine_stands_apart() -> None:
+    first, second = (coin().falsify(trials=100).to_json() for _ in range(2))
+    assert set(first["measured"]) == {"seconds"}
+    assert "seconds" not in first
+    first.pop("measured"), second.pop("measured")
+    assert first == second
+    rows = coin().looseness(factors=(1, 2), trials=50).to_json()["rows"]
+    assert all("measured" in row and "seconds" not in row for row in rows)
+
+
+def test_draws_are_frozen() -> None:
+    """The streams of trials do not depend on numpy's generators: these numbers must never change."""
+    assert trial_seeds(0, 2) == [4207658341032637880, 471859999536532610]
+    assert Draws(3).below("k", 100, 4).tolist() == [24, 76, 8, 98]
+    assert Draws(3).inside("layer 0").normal("entries", 2).tolist() == pytest.approx(
+        [0.8447432705757235, -1.6381516102501683], rel=1e-15
+    )
+    many = Draws(3).uniform("u", 100_000)
+    assert abs(many.mean()) < 0.01
+    assert many.min() >= -1.0
+    assert many.max() < 1.0
+    assert abs(many.var() - 1 / 3) < 0.005
 
 
 def test_runs_are_reproducible_and_seeded() -> None:
@@ -89,14 +121,16 @@ def test_runs_are_reproducible_and_seeded() -> None:
 
 
 def test_looseness_stops_at_the_first_broken_factor() -> None:
-    found = coin().looseness(factors=(1, 2, 4, 8, 16), trials=400, truth=0.03)
-    assert found.broken_at is not None
-    assert found.largest_surviving < found.broken_at <= 16
-    assert [factor for factor, _ in found.rows][-1] == found.broken_at
+    found = coin().looseness(factors=(1, 2, 4, 8, 16), trials=1000, truth=0.03)
+    assert found.falsified_at is not None
+    assert found.largest_not_falsified < found.falsified_at <= 16
+    assert [factor for factor, _ in found.rows][-1] == found.falsified_at
+    assert f"not falsified up to {found.largest_not_falsified:g}, falsified at {found.falsified_at:g}" in found.text()
+    assert all(f"[{report.low:.3g}, {report.high:.3g}]" in found.text() for _, report in found.rows)
     assert all(report.verdict is not Verdict.FALSIFIED for _, report in found.rows[:-1])
     unbroken = coin().looseness(factors=(1, 2), trials=100, truth=0.0)
-    assert unbroken.broken_at is None
-    assert "no factor" in unbroken.text()
+    assert unbroken.falsified_at is None
+    assert "the list of factors ended at 2" in unbroken.text()
     with pytest.raises(ValueError, match="increasing"):
         coin().looseness(factors=(2, 1))
 
@@ -130,6 +164,15 @@ def test_planted_false_step_is_caught_and_a_broken_check_is_no_proof() -> None:
 def test_bad_arguments_are_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(ValueError):
         coin().falsify(**bad)
+
+
+def test_a_lemma_that_fails_fails_the_proof() -> None:
+    lemma = coin(key="nobody2000coins.lemma", steps=(ProofStep("false", "1 = 2", lambda: 1 == 2),))
+    results = coin(steps=(ProofStep("true", "1 = 1", lambda: True),), lemmas=(lemma,)).check_steps()
+    assert [(result.theorem, result.passed) for result in results] == [
+        ("nobody2000coins.theorem", True),
+        ("nobody2000coins.lemma", False),
+    ]
 
 
 def test_unknown_parameters_and_missing_claims_are_refused() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -25,6 +26,32 @@ def test_show(theorem: theory.Theorem, capsys: pytest.CaptureFixture[str]) -> No
     for part in ("Hypotheses", "Status", "LaTeX", theorem.bounds[0].latex(), *(step.name for step in theorem.steps)):
         assert part in text
     assert "FAILED" not in text
+
+
+def test_a_failed_step_is_said_and_sets_the_exit_code(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = theory.get("pensia2020optimal.theorem1")
+    false = theory.ProofStep("planted", "1 = 2", lambda: 1 == 2)
+    # as a step of its own, and as one of a lemma
+    for broken in (replace(whole, steps=(false,)), replace(whole, lemmas=(replace(whole.lemmas[0], steps=(false,)),))):
+        monkeypatch.setattr(theory, "all", lambda broken=broken: (broken,))
+        for args in (["show", whole.key], ["list"]):
+            for extra in ([], ["--json"]):
+                assert main([*args, *extra]) == 1
+                text = capsys.readouterr().out
+                assert "planted" in text
+                assert "FAILED" in text or extra
+
+
+def test_list_counts_own_steps_and_those_of_lemmas(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "--json"]) == 0
+    row = {row["key"]: row for row in json.loads(capsys.readouterr().out)}["pensia2020optimal.theorem1"]
+    theorem, lemma = (theory.get(key) for key in (row["key"], "lueker1998exponentially.explicit"))
+    assert row["steps"] == len(theorem.steps)
+    assert row["lemmas"] == {lemma.key: len(lemma.steps)}
+    assert row["failed_steps"] == []
+    assert not {step.name for step in theorem.steps} & {step.name for step in lemma.steps}
 
 
 def test_show_json(capsys: pytest.CaptureFixture[str]) -> None:
@@ -50,7 +77,7 @@ def test_check_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
 def test_check_looseness(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "lueker1998exponentially.explicit", "--trials", "60", "--looseness", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)[0]
-    assert found["largest_surviving"] < found["broken_at"]
+    assert found["largest_not_falsified"] < found["falsified_at"]
 
 
 @pytest.mark.parametrize(
