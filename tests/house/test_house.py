@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -37,3 +40,17 @@ def test_no_module_is_much_longer_than_500_lines() -> None:
         if (lines := len(path.read_text().splitlines())) > 550
     }
     assert not long
+
+
+@pytest.mark.parametrize("target", ["demo", "test", "figures"])
+def test_the_make_targets_name_commands_that_exist(target: str) -> None:
+    make = shutil.which("make")
+    if make is None:
+        pytest.skip("make is not installed")
+    done = subprocess.run([make, "-n", target], cwd=ROOT, capture_output=True, text=True, check=True)
+    command = done.stdout.strip().splitlines()[-1].split()
+    assert command[0].endswith("/bin/python")
+    run = subprocess.run(
+        [sys.executable, *command[1:], "--help"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
