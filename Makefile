@@ -18,7 +18,7 @@ demo: setup
 	$(BIN)/python -m experiments demo $(DEMO)
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --timeout=300
 
 check: setup
 	$(BIN)/ruff check .

@@ -20,7 +20,7 @@ def table(title: str, rows: list[tuple[str, object]]) -> None:
     for name, value in rows:
         lines = []
         for line in str(value).splitlines() or [""]:
-            lines += textwrap.wrap(line, room, break_long_words=False, break_on_hyphens=False) or [""]
+            lines += textwrap.wrap(line.strip(), room, break_long_words=False, break_on_hyphens=False) or [""]
         print(f"{name:<{width}}{lines[0]}")
         for line in lines[1:]:
             print(" " * width + line)
