@@ -97,7 +97,11 @@ RECIPES = MappingProxyType(
         "digits": Recipe(60, 64, lr=3e-3, weight_decay=0.5, schedule="cosine", max_weight=0.5),
     }
 )
-"""Recipes chosen on validation data: "mnist" for MLPs on MNIST and Fashion-MNIST, "digits" for the 8x8 digits."""
+"""Recipes: "mnist" for MLPs on MNIST and Fashion-MNIST, "digits" for the 8x8 digits.
+
+Chosen by validation accuracy, but for the weight decay of "mnist", which was weighed with test figures in view (its lead
+over its neighbours, 0.06 points of validation accuracy, is noise). Test accuracies made with it are not quite blind.
+"""
 
 
 _SUGGESTED = {"digits": ("mlp-64-64-10", "digits"), "cifar10": ("mlp-3072-256-10", "mnist")}
