@@ -68,10 +68,9 @@ def _outputs(axes: object, study: Study) -> None:
     axes.scatter(target[:20000], ticket[:20000], s=2, lw=0, alpha=0.3, color=INK, rasterized=True)
     low, high = float(target.min()), float(target.max())
     axes.plot([low, high], [low, high], color=GREY, lw=0.6, zorder=0)
-    value = study.to_json()
-    axes.text(0.04, 0.96, f"target {100 * value['target_accuracy']:.2f} %\n"
-              f"ticket {100 * value['ticket_accuracy']:.2f} %\n"
-              f"equal {100 * value['equal_predictions']:.2f} %", transform=axes.transAxes, va="top")  # fmt: skip
+    axes.text(0.04, 0.96, f"target {100 * study.trained.accuracy:.2f} %\n"
+              f"ticket {100 * study.accuracy:.2f} %\n"
+              f"equal {100 * study.equal_predictions:.2f} %", transform=axes.transAxes, va="top")  # fmt: skip
     axes.set(xlabel="logit of the target", ylabel="logit of the ticket", title="test set")
 
 
@@ -79,9 +78,8 @@ def _ladder(axes: object, study: Study) -> None:
     from matplotlib.axes import Axes
 
     assert isinstance(axes, Axes)
-    change = float(study.to_json()["largest_logit_change"])
     steps = [
-        ("largest change on the test set", change, INK),
+        ("largest change on the test set", study.test_change, INK),
         ("largest change found anywhere", study.sampled.error, INK),
         ("PROVED, inputs no longer than test inputs", study.ball.maximum.error, RED),
         ("PROVED on the whole box", study.box.maximum.error, RED),

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from strongticket.models import sparse_module
 from strongticket.models.training import logits, suggestion, train
 from strongticket.ticketfile import dumps, loads
 
-__all__ = ["DATA", "Study", "Trained", "prepare", "study", "train_target"]
+__all__ = ["DATA", "Study", "Trained", "peak_memory", "prepare", "study", "train_target"]
 
 DATA = ("digits", "mnist", "fashion-mnist", "cifar10")
 
@@ -111,10 +112,25 @@ class Study:
         """Largest minus smallest logit of the target on the test set."""
         return float(self.trained.logits.max() - self.trained.logits.min())
 
+    @cached_property
+    def test_change(self) -> float:
+        """Largest change of a logit on the test set, without the rounding of a float32 forward pass."""
+        inputs = self.trained.data.test.inputs.flatten(1).numpy()
+        return float(np.abs(differences(self.box.comparison, inputs)).max())
+
+    @property
+    def accuracy(self) -> float:
+        """Share of test inputs that the ticket classifies correctly."""
+        return _share(self.logits.argmax(1) == self.trained.data.test.labels)
+
+    @property
+    def equal_predictions(self) -> float:
+        """Share of test inputs for which ticket and target predict the same class."""
+        return _share(self.logits.argmax(1) == self.trained.logits.argmax(1))
+
     def to_json(self) -> dict[str, Any]:
         """Return every number as JSON; what depends on the machine is under "measured"."""
         trained, data = self.trained, self.trained.data
-        change = differences(self.box.comparison, data.test.inputs.flatten(1).numpy())
         found = self.sampled.error
         built = self.construction.to_json()
         stages = [layer.pop("seconds") for layer in built["layers"]]
@@ -126,11 +142,11 @@ class Study:
             "target_digest": trained.target.digest,
             "largest_target_weight": trained.target.largest,
             "target_accuracy": trained.accuracy,
-            "ticket_accuracy": _share(self.logits.argmax(1) == data.test.labels),
-            "equal_predictions": _share(self.logits.argmax(1) == trained.logits.argmax(1)),
+            "ticket_accuracy": self.accuracy,
+            "equal_predictions": self.equal_predictions,
             "proved_equal_predictions": self.margins.fraction,
             "tests": len(data.test.labels),
-            "largest_logit_change": float(np.abs(change).max()),
+            "largest_logit_change": self.test_change,
             "logit_range": self.logit_range,
             "strict_check": self.strict,
             "proved_error_box": self.box.maximum.error,
@@ -145,7 +161,7 @@ class Study:
             "measured": {
                 "seconds": self.seconds,
                 "construction_seconds": stages,
-                "peak_memory_bytes": _peak_memory(),
+                "peak_memory_bytes": peak_memory(),
                 "torch_threads": torch.get_num_threads(),
             },
         }
@@ -195,7 +211,8 @@ def _share(flags: Tensor) -> float:
     return float(flags.double().mean())
 
 
-def _peak_memory() -> int:
+def peak_memory() -> int:
+    """Return the largest resident memory of this process so far, in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return int(peak if sys.platform == "darwin" else peak * 1024)
 

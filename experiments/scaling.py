@@ -84,7 +84,7 @@ def measure(
 
     import torch
 
-    from experiments._study import _peak_memory
+    from experiments._study import peak_memory
     from strongticket import MLP, Domain, Target
     from strongticket.constructions import Pensia2020Optimal
 
@@ -98,7 +98,7 @@ def measure(
     )
     method.construct(target(64))  # loads and warms the compiled kernels
     network = target(side)
-    start = _peak_memory()
+    start = peak_memory()
     clock = time.perf_counter()
     result = method.construct(network)
     seconds = time.perf_counter() - clock
@@ -110,7 +110,7 @@ def measure(
                     "seconds": seconds,
                     "stages": stages,
                     "start_bytes": start,
-                    "peak_bytes": _peak_memory(),
+                    "peak_bytes": peak_memory(),
                 },
                 "source_weights": result.plan.source.architecture.size,
                 "kept": result.best.mask.count,

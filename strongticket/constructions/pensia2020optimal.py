@@ -79,7 +79,7 @@ class Pensia2020Optimal(AbstractConstruction):
         assignment: "column-aware" (neurons serve the half-input they are best for) or "fixed" (the paper's blocks,
             half of whose neurons are dead).
         objective: "sparsest" (fewest kept weights within the tolerance) or "min_error" (the exact minimum error; beyond
-            40 candidates, the minimum of the first group of at most 24 that is within the tolerance).
+            40 candidates, the minimum of the first group of at most 40 that is within the tolerance).
         domain: where inputs live; on nonnegative inputs the first layer needs the positive half only.
         seed: names the random network, 0 <= seed < 2^64. Nothing is ever redrawn.
         backend: subset-sum solver, see `strongticket.subsetsum.solve`.
@@ -211,6 +211,7 @@ class Pensia2020Optimal(AbstractConstruction):
             bias_norms=biases if target.architecture.bias else None,
         )
         _check_tolerance(each)
+        # a budget of 1 or more (tiny targets or domains) is no tolerance that items can be counted for
         return [min(each, 0.5)] * len(target.layers)
 
     def _items(self, layer: Layer, half: HalfInputs, eps: float, problems: int) -> int:
