@@ -27,9 +27,9 @@ class Grid:
     certified: bool
 
 
-def unit_bound(n: int, exponent: int) -> float:
-    """(n + 1) 2^exponent, rounded up: what rounding to the grid can cost in error."""
-    return float(round_up(np.array([n + 1], np.int64), exponent)[0])
+def in_units(units: int, exponent: int) -> float:
+    """units * 2^exponent, rounded up."""
+    return float(round_up(np.array([units], np.int64), exponent)[0])
 
 
 def floor_units(eps: Fraction, exponent: int) -> int:
@@ -115,19 +115,20 @@ def far_subset(
     items: Floats,  # [n]
     target: float,
     eps: Fraction | None,
-    sparsest: bool,
+    size: int | None,
 ) -> tuple[int, Fraction]:
     """Best mask and its exact error for a target with |target| >= 2 sum |items|.
 
-    All of the target's reach lies on one side, so the best subset of each size takes the largest items of its sign.
+    All of the target's reach lies on one side, so the best subset of each size takes the items that lead farthest to
+    that side. `size` None: as many as lead there, or, with `eps`, no more than are needed.
     """
     sign = 1 if target > 0 else -1
-    order = sorted((i for i in range(len(items)) if sign * items[i] > 0), key=lambda i: -sign * items[i])
+    useful = [i for i in range(len(items)) if (sign * items[i] > 0 if size is None else items[i] != 0)]
     rest, mask = abs(Fraction(target)), 0
-    for i in order:
-        if sparsest and eps is not None and rest <= eps:
+    for i in sorted(useful, key=lambda i: -sign * items[i])[:size]:
+        if size is None and eps is not None and rest <= eps:
             break
-        rest -= abs(Fraction(float(items[i])))
+        rest -= sign * Fraction(float(items[i]))
         mask |= 1 << i
     return mask, rest
 

@@ -6,9 +6,10 @@ from typing import final
 
 import numpy as np
 
-from strongticket.subsetsum._exact import LOOSEST, Ints
+from strongticket.subsetsum._exact import LOOSEST
 from strongticket.subsetsum.abstract import AbstractSubsetSumSolver, Choice
-from strongticket.subsetsum.problem import Objective
+from strongticket.subsetsum.batch import Batch
+from strongticket.subsetsum.goal import Goal, Objective
 
 __all__ = ["BruteForceSolver"]
 
@@ -18,7 +19,7 @@ _SCRATCH = 1 << 22  # subset sums held at a time: 32 MB
 
 @final
 class BruteForceSolver(AbstractSubsetSumSolver):
-    """Compare all 2^n subsets, n <= 16. Ties: smallest error, then fewest items, then smallest mask.
+    """Compare all 2^n subsets, n <= 16, keeping the tie rule always.
 
     >>> BruteForceSolver().solve([[5, -2, 8]], [4]).chosen(3).tolist()
     [[True, False, False]]
@@ -26,28 +27,32 @@ class BruteForceSolver(AbstractSubsetSumSolver):
 
     name = "brute"
 
-    def refuse(self, n: int, objective: Objective) -> None:
-        """Refuse more items than can be enumerated in reasonable time."""
-        if n > _LARGEST:
-            raise ValueError(f"expected at most {_LARGEST} items for backend 'brute', got {n}: use 'numba' or 'torch'")
+    def most_items(self, objective: Objective) -> int:
+        """More cannot be enumerated in reasonable time."""
+        return _LARGEST
 
-    def chunk_size(self, n: int, objective: Objective) -> int:
+    def chunk_size(self, n: int, goal: Goal, sharing: float = 1.0) -> int:
         """Bound the table of subset sums."""
         return max(1, _SCRATCH >> n)
 
-    def choose(self, items: Ints, targets: Ints, objective: Objective, eps: int | None) -> Choice:
+    def choose(self, batch: Batch, goal: Goal) -> Choice:
         """Look at every subset, in order of size and mask, so that the first best one wins its ties."""
-        batch, n = items.shape
-        sums = np.zeros((batch, 1), np.int64)
+        items, n = batch.rows(), batch.n
+        sums = np.zeros((len(batch), 1), np.int64)
+        idle = np.zeros((len(batch), 1), bool)  # subsets with a zero item: never chosen
         for i in range(n):
             sums = np.concatenate([sums, sums + items[:, i : i + 1]], axis=1)
+            idle = np.concatenate([idle, idle | (items[:, i : i + 1] == 0)], axis=1)
         masks = np.arange(1 << n, dtype=np.int64)
         size = ((masks[:, None] >> np.arange(n, dtype=np.int64)) & 1).sum(1)
         order = np.argsort(size, kind="stable")
-        error = np.abs(targets[:, None] - sums[:, order])
-        if objective == "sparsest" and eps is not None:
-            hit = error <= eps
+        error = np.where(idle, LOOSEST, np.abs(batch.targets[:, None] - sums))[:, order]
+        if goal.objective == "fixed_size":
+            error = np.where(size[order] == goal.size, error, LOOSEST)
+        elif goal.objective == "sparsest":
+            hit = error <= goal.limit
             smallest = size[order][hit.argmax(axis=1)]
-            wrong = hit.any(axis=1)[:, None] & (size[order] != smallest[:, None])
+            wrong = np.any(hit, axis=1, keepdims=True) & (size[order] != smallest[:, None])
             error = np.where(wrong, LOOSEST, error)
-        return Choice(masks[order[error.argmin(axis=1)]], np.ones(batch, bool))
+        sure = np.ones(len(batch), bool)
+        return Choice(masks[order[error.argmin(axis=1)]], sure, sure)

@@ -1,106 +1,219 @@
-"""The fast solver on a CPU: kernels compiled by numba, several threads, a few MB of scratch each."""
+"""The fast solver on a CPU: kernels compiled by numba over vector lanes, several threads, a few MB of scratch each."""
 
 from __future__ import annotations
 
 from functools import cache
-from types import ModuleType
-from typing import final
+from types import SimpleNamespace
+from typing import Any, Literal, final
 
 import numpy as np
 
-from strongticket.subsetsum._exact import Ints
+from strongticket.subsetsum._exact import Bools, Ints
 from strongticket.subsetsum.abstract import AbstractSubsetSumSolver, Choice
-from strongticket.subsetsum.problem import Objective
+from strongticket.subsetsum.batch import Batch
+from strongticket.subsetsum.goal import Goal, Objective
 
-__all__ = ["NumbaSolver"]
+__all__ = ["NumbaSolver", "aligned", "choose_few", "load_kernels"]
 
-_ENUMERATED = 7  # the bitonic kernel needs four items in each half
-_SIDE_BY_SIDE = 34  # beyond, eight instances side by side would need more than 64 MB
-_LARGEST_EXACT = 48  # sorted halves of 2^24 sums: 512 MB
+FEW = 7
+"""Up to so many items all subsets are compared: the meet in the middle needs four items in each half."""
+
+LARGEST_EXACT = 48
+"""Sorted halves of 2^24 sums: 512 MB."""
+
+_LARGEST_BY_SIZE = 40  # halves by subset size need twice the memory of plain ones
+_SIDE_BY_SIDE = 34
+_SHORT = 7  # subsets up to this size are found by tables of sums, larger ones by the halves
+_SUMSET_ITEMS = 22
+_INT32_REACH = 1 << 28  # 4 * reach + 1 < 2^30
 
 
 @cache
-def _kernels() -> tuple[ModuleType, ModuleType]:
+def load_kernels() -> SimpleNamespace:
+    """Import the kernels, which need numba."""
     try:
-        from strongticket.subsetsum import _minimum_kernels, _search_kernels
+        from strongticket.subsetsum import (
+            _bitonic_kernels,
+            _class_kernels,
+            _plain_kernels,
+            _sparse_kernels,
+            _sumset_kernels,
+        )
     except ImportError as error:
         raise ImportError(
-            "backend 'numba' needs numba: pip install 'strongticket[fast]', or use backend 'torch'"
+            "this backend needs numba: pip install 'strongticket[fast]', or use backend 'torch'"
         ) from error
-    return _minimum_kernels, _search_kernels
+    return SimpleNamespace(
+        bitonic=_bitonic_kernels,
+        classes=_class_kernels,
+        plain=_plain_kernels,
+        sparse=_sparse_kernels,
+        sumset=_sumset_kernels,
+    )
 
 
-def _aligned(elements: int) -> Ints:
-    raw = np.empty(elements + 8, np.int64)
-    start = (-raw.ctypes.data // 8) % 8  # to a 64-byte line, so that no vector load straddles two
+def aligned(elements: int, dtype: type[Any] = np.int64) -> Any:
+    """Scratch that starts on a 64-byte line, so that no vector load straddles two."""
+    size = np.dtype(dtype).itemsize
+    raw = np.empty(elements + 64 // size, dtype)
+    start = (-raw.ctypes.data // size) % (64 // size)
     return raw[start : start + elements]
+
+
+def choose_few(batch: Batch, goal: Goal) -> Choice:
+    """Compare all subsets of at most `FEW` items."""
+    masks, sure = np.zeros(len(batch), np.int64), np.ones(len(batch), bool)
+    size, sparsest = -1 if goal.size is None else goal.size, goal.objective == "sparsest"
+    load_kernels().plain.enumerate_all(
+        batch.rows(), batch.targets, goal.limit, size, sparsest, masks, sure.copy(), aligned(1 << batch.n)
+    )
+    return Choice(masks, sure, sure)
+
+
+def fixed_size_by_classes(batch: Batch, size: int, masks: Ints) -> None:
+    """Write the masks of the best subsets of `size` items; the halves' sums are sorted by subset size."""
+    classes = load_kernels().classes
+    scratch = aligned(classes.scratch_elements(batch.n, min(size, batch.n - size)))
+    classes.fixed_size(batch.rows(), batch.targets, size, masks, np.empty(len(batch), bool), scratch)
+
+
+def fronts_by_classes(batch: Batch) -> Ints:  # [batch, n + 1]
+    """Masks of the best subset of every size."""
+    classes, shape = load_kernels().classes, (len(batch), batch.n + 1)
+    masks = np.zeros(shape, np.int64)
+    if masks.size:
+        scratch = aligned(classes.scratch_elements(batch.n, batch.n))
+        classes.fronts(batch.rows(), batch.targets, masks, np.empty(shape, bool), scratch)
+    return masks
+
+
+def sparsest_by_classes(batch: Batch, goal: Goal, first: int, masks: Ints) -> Bools:
+    """Write the masks of the sparsest subsets within eps of at least `first` items; says which rows have one."""
+    classes, solved = load_kernels().classes, np.zeros(len(batch), bool)
+    scratch = aligned(classes.scratch_elements(batch.n, batch.n))
+    classes.sparsest(batch.rows(), batch.targets, goal.limit, first, batch.n, masks, solved, scratch)
+    return solved
 
 
 @final
 class NumbaSolver(AbstractSubsetSumSolver):
-    """Exact minimum up to 48 items, sparsest within eps up to 62 (above 48 complete to subsets of four only).
+    """Exact minimum up to 48 items, all sizes up to 40, sparsest within eps up to 62 (complete to 7 items above 40).
 
-    min_error: enumeration (n < 8), bitonic meet in the middle (n <= 34), two pointers. sparsest: tables of sums of one
-    to four items, then the exact minimum to exclude what cannot be reached, then the halves' sums by subset size.
+    min_error: enumeration (n < 8), bitonic meet in the middle over vector lanes (n <= 34), two pointers; a pool that
+    many targets share is sorted once, wholly (n <= 22) or in halves. sparsest: tables of sums of one to seven items,
+    then the exact minimum to exclude what cannot be reached, then the halves' sums by subset size. fixed_size: the
+    same tables, or the halves by size.
+
+    Args:
+        keys: width of the integers that the minimum is searched with: "int32" twice as many at a time, but
+            sum |items| < 2^28 in every row; "auto": the width that each chunk allows.
     """
 
     name = "numba"
     parallel = True
 
-    def __init__(self) -> None:
-        _kernels()
+    def __init__(self, keys: Literal["auto", "int32", "int64"] = "auto") -> None:
+        if keys not in ("auto", "int32", "int64"):
+            raise ValueError(f"expected keys 'auto', 'int32' or 'int64', got {keys!r}")
+        self.keys = keys
+        load_kernels()
 
-    def refuse(self, n: int, objective: Objective) -> None:
-        """Refuse an exact minimum that would need gigabytes."""
-        if objective == "min_error" and n > _LARGEST_EXACT:
-            raise ValueError(
-                f"expected at most {_LARGEST_EXACT} items for the exact minimum, got {n}: "
-                "use fewer items, or objective 'sparsest'"
-            )
+    def most_items(self, objective: Objective) -> int:
+        """Memory sets the limits."""
+        return {"min_error": LARGEST_EXACT, "fixed_size": _LARGEST_BY_SIZE}.get(objective, 62)
 
-    def chunk_size(self, n: int, objective: Objective) -> int:
-        """About 10 ms of work, in whole blocks of eight instances."""
-        return int(min(1 << 13, max(8, 2.0 ** (22.5 - n / 2)))) // 8 * 8
+    def chunk_size(self, n: int, goal: Goal, sharing: float = 1.0) -> int:
+        """About 10 ms of work in whole blocks of lanes; more where a pool's sums are worth sorting wholly."""
+        if goal.objective == "min_error" and n <= _SUMSET_ITEMS and sharing >= _worth_sorting(n):
+            return 1 << 17
+        return int(min(1 << 13, max(16, 2.0 ** (22.5 - n / 2)))) // 16 * 16
 
-    def choose(self, items: Ints, targets: Ints, objective: Objective, eps: int | None) -> Choice:
+    def choose(self, batch: Batch, goal: Goal) -> Choice:
         """Run the kernel that suits n and the objective."""
-        _, search_kernels = _kernels()
-        batch, n = items.shape
-        masks, proved = np.zeros(batch, np.int64), np.ones(batch, bool)
-        if batch == 0 or n == 0:
-            return Choice(masks, proved)
-        limit = -1 if eps is None else eps
-        if n <= _ENUMERATED:
-            search_kernels.enumerate_all(items, targets, limit, objective == "sparsest", masks, _aligned(1 << n))
-        elif objective == "min_error":
-            self._minimum(items, targets, masks)
-        else:
-            search_kernels.short_sums(items, targets, limit, masks, proved)
-            rows = np.flatnonzero(~proved)
-            if rows.size and n <= _LARGEST_EXACT:
-                masks[rows] = self._large_subsets(items[rows], targets[rows], limit)
-                proved[rows] = True
-        return Choice(masks, proved)
+        if batch.n <= FEW or not len(batch):
+            return choose_few(batch, goal)
+        masks, proved = np.zeros(len(batch), np.int64), np.ones(len(batch), bool)
+        if goal.objective == "min_error":
+            return Choice(masks, proved, self._minimum(batch, masks))
+        if goal.objective == "fixed_size":
+            assert goal.size is not None
+            return Choice(masks, proved, self._fixed_size(batch, goal.size, masks))
+        canonical = self._short(batch, goal, masks)
+        rows = np.flatnonzero(~canonical)
+        if rows.size and batch.n <= _LARGEST_BY_SIZE:
+            masks[rows] = self._larger(batch.take(rows), goal)
+        elif rows.size:
+            proved[rows] = False
+        return Choice(masks, proved, canonical)
 
-    @staticmethod
-    def _minimum(items: Ints, targets: Ints, masks: Ints) -> None:
-        minimum_kernels, search_kernels = _kernels()
-        n = items.shape[1]
-        if n <= _SIDE_BY_SIDE:
-            minimum_kernels.minimum(items, targets, masks, _aligned(minimum_kernels.scratch_elements(n)))
-        else:
-            search_kernels.two_pointers(items, targets, masks, _aligned(4 << ((n + 1) // 2)))
+    def choose_sizes(self, batch: Batch) -> Ints:
+        """All sizes at once."""
+        return fronts_by_classes(batch)
 
-    def _large_subsets(self, items: Ints, targets: Ints, eps: int) -> Ints:
-        """Sparsest subsets where none of up to four items is within eps: rows that nothing reaches drop out first."""
-        masks = np.zeros(len(items), np.int64)
-        self._minimum(items, targets, masks)
-        n = items.shape[1]
-        bits = (masks[:, None] >> np.arange(n, dtype=np.int64)) & 1
-        rows = np.flatnonzero(np.abs(targets - (bits * items).sum(1)) <= eps)
+    def _minimum(self, batch: Batch, masks: Ints) -> Bools:
+        """Write the masks of least error; returns where they keep to the rule of ties."""
+        kernels, n = load_kernels(), batch.n
+        canonical = np.zeros(len(batch), bool)
+        if n > _SIDE_BY_SIDE:
+            kernels.plain.two_pointers(batch.rows(), batch.targets, masks, aligned(kernels.plain.pointer_elements(n)))
+            return canonical
+        scratch = aligned(kernels.bitonic.scratch_elements(n), self._width(batch))
+        if batch.pool is None or len(batch) < 4 * len(np.unique(batch.pool)):
+            kernels.bitonic.minimum(batch.rows(), batch.targets, masks, scratch)
+            return canonical
+        for pool, span in batch.pools():
+            items, targets = batch.items[pool], batch.targets[span]
+            if n <= _SUMSET_ITEMS and len(targets) >= _worth_sorting(n):
+                sums, codes = kernels.sumset.all_sums(items)
+                kernels.sumset.nearest_sums(sums, codes, targets, np.argsort(targets), masks[span])
+                canonical[span] = True
+            else:
+                kernels.bitonic.minimum_shared(items, targets, masks[span], scratch)
+        return canonical
+
+    def _width(self, batch: Batch) -> type[Any]:
+        reach = 0 if self.keys == "int64" else int(load_kernels().bitonic.max_reach(batch.items))
+        if self.keys == "int32" and reach >= _INT32_REACH:
+            raise ValueError(f"expected sum |items| < 2^28 for int32 keys, got {reach}: use keys 'auto'")
+        return np.int32 if self.keys != "int64" and reach < _INT32_REACH else np.int64
+
+    def _short(self, batch: Batch, goal: Goal, masks: Ints) -> Bools:
+        """Sparsest subsets of up to seven items, and rows out of reach; says which rows are settled."""
+        sparse, n, solved = load_kernels().sparse, batch.n, np.zeros(len(batch), bool)
+        keys, index = self._tables(batch, _SHORT)
+        sparse.short_sums(batch.rows(), batch.targets, goal.limit, min(_SHORT, n), masks, solved, keys, index)
+        return solved
+
+    def _tables(self, batch: Batch, largest: int) -> tuple[Any, Ints]:
+        sparse = load_kernels().sparse
+        narrow = self.keys != "int64" and sparse.fits_int32(batch.items, batch.targets, largest)
+        keys = aligned(sparse.scratch_elements(batch.n, largest), np.int32 if narrow else np.int64)
+        return keys, aligned(sparse.index_elements(batch.n, largest))
+
+    def _larger(self, batch: Batch, goal: Goal) -> Ints:
+        """Sparsest subsets of more than seven items: rows that nothing reaches drop out first."""
+        masks = np.zeros(len(batch), np.int64)
+        self._minimum(batch, masks)
+        rows = np.flatnonzero(np.abs(batch.errors(masks)) <= goal.limit)
         if rows.size:
             found = np.zeros(rows.size, np.int64)
-            scratch = _aligned((4 << ((n + 1) // 2)) + 4 * (n + 3))
-            _kernels()[1].size_classes(items[rows], targets[rows], eps, found, scratch)
+            sparsest_by_classes(batch.take(rows), goal, _SHORT + 1, found)
             masks[rows] = found
         return masks
+
+    def _fixed_size(self, batch: Batch, size: int, masks: Ints) -> Bools:
+        done = np.zeros(len(batch), bool)
+        if 1 <= size <= _SHORT:
+            keys, index = self._tables(batch, size)
+            load_kernels().sparse.fixed_short(batch.rows(), batch.targets, size, masks, done, keys, index)
+        rows = np.flatnonzero(~done)
+        if rows.size:
+            found = np.zeros(rows.size, np.int64)
+            fixed_size_by_classes(batch.take(rows), size, found)
+            masks[rows] = found
+        return done
+
+
+def _worth_sorting(n: int) -> int:
+    """Targets from which sorting all sums of a pool beats sorting its halves, as measured at n = 20..22."""
+    return max(1024, 1 << max(0, n - 7))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,10 +11,12 @@ from hypothesis import strategies as st
 
 from strongticket.subsetsum import (
     AbstractSubsetSumSolver,
+    Batch,
     BruteForceSolver,
-    Choice,
+    Goal,
     NumbaSolver,
     Outcome,
+    PlainSolver,
     TorchSolver,
     solve,
 )
@@ -25,7 +28,7 @@ from strongticket.testing.subset_sums import (
     subset_sum_instances,
 )
 
-FAST = [NumbaSolver(), TorchSolver()]
+FAST = [NumbaSolver(), PlainSolver(), TorchSolver()]
 ids = [s.name for s in FAST]
 
 
@@ -54,24 +57,37 @@ class _Broken(AbstractSubsetSumSolver):
     def __init__(self, fault: str) -> None:
         self.fault = fault
 
-    def chunk_size(self, n, objective):
+    def chunk_size(self, n, goal, sharing=1.0):
         return 8
 
-    def choose(self, items, targets, objective, eps):
-        right = BruteForceSolver().choose(items, targets, "min_error" if self.fault == "dense" else objective, eps)
+    def choose(self, batch, goal):
+        dense = self.fault == "dense" and goal.objective == "sparsest"
+        right = BruteForceSolver().choose(batch, Goal("min_error", goal.eps) if dense else goal)
         if self.fault == "empty":
-            return Choice(np.zeros_like(right.mask), right.proved)
+            return replace(right, mask=np.zeros_like(right.mask))
         if self.fault == "unproved":
-            return Choice(right.mask, np.zeros_like(right.proved))
+            return replace(right, proved=np.zeros_like(right.proved))
         if self.fault == "stray bit":
-            return Choice(right.mask | (1 << items.shape[1]), right.proved)
+            return replace(right, mask=right.mask | (1 << batch.n))
+        if self.fault == "wrong pool" and batch.pool is not None:
+            return self.choose(Batch(batch.items[batch.pool * 0], batch.targets), goal)
+        if self.fault == "wrong size" and goal.objective == "fixed_size":
+            return BruteForceSolver().choose(batch, Goal("min_error", goal.eps))
+        if self.fault == "ties":  # solved in reverse order of items, which is as good but for ties
+            other = BruteForceSolver().choose(Batch(batch.rows()[:, ::-1].copy(), batch.targets), goal)
+            flipped = sum(((other.mask >> i) & 1) << (batch.n - 1 - i) for i in range(batch.n)) + 0 * other.mask
+            return replace(right, mask=flipped)
         return right
 
 
-@pytest.mark.parametrize("fault", ["empty", "unproved", "dense", "stray bit"])
+@pytest.mark.parametrize("fault", ["empty", "unproved", "dense", "stray bit", "wrong pool", "wrong size", "ties"])
 def test_conformance_check_can_fail(fault: str) -> None:
     with pytest.raises(AssertionError):
         check_subset_sum_solver(_Broken(fault), max_items=6, max_examples=100)
+
+
+def test_conformance_check_passes_what_is_right() -> None:
+    check_subset_sum_solver(_Broken("none"), max_items=6, max_examples=30)
 
 
 @pytest.mark.parametrize("solver", FAST, ids=ids)
@@ -90,31 +106,33 @@ def test_sizes_of_items_and_batch(solver: AbstractSubsetSumSolver, n: int, batch
 @pytest.mark.parametrize("n", [15, 16, 17, 20, 21, 26, 27])
 def test_backends_agree_beyond_the_oracle(n: int) -> None:
     items, targets = products(9, n, seed=n)
-    a, b = (solver.solve(items, targets) for solver in FAST)
-    np.testing.assert_array_equal(a.mask, b.mask)
+    a, *others = (solver.solve(items, targets) for solver in FAST)
+    for b in others:
+        np.testing.assert_array_equal(a.mask, b.mask)
     eps = int(np.median(np.abs(a.error))) << 6  # small enough to need more than four items
-    a, b = (solver.solve(items, targets, objective="sparsest", eps=eps) for solver in FAST)
-    np.testing.assert_array_equal(a.mask, b.mask)
-    assert a.size.max() > 4
+    for options in ({"objective": "sparsest", "eps": eps}, {"objective": "fixed_size", "size": n // 3}):
+        a, *others = (solver.solve(items, targets, **options) for solver in FAST)
+        for b in others:
+            np.testing.assert_array_equal(a.mask, b.mask)
+        assert a.size.max() > 4
+    fronts, *others = (solver.fronts(items[:3], targets[:3]) for solver in FAST)
+    for other in others:
+        np.testing.assert_array_equal(fronts.mask, other.mask)
 
 
 @pytest.mark.parametrize("n", [9, 16, 25, 34, 36])
-def test_two_pointers_agree_with_bitonic(n: int) -> None:
-    # an independent exact algorithm; above n = 34 the solver uses it alone, so there the sparsest search is the peer
-    from strongticket.subsetsum import _search_kernels
-
+def test_minimum_agrees_with_sparsest_and_plain_search(n: int) -> None:
+    # independent exact algorithms, far beyond what can be enumerated
     items, targets = uniform(5, n, seed=n)
-    masks = np.zeros(5, np.int64)
-    _search_kernels.two_pointers(items, targets, masks, np.empty(4 << ((n + 1) // 2), np.int64))
     result = solve(items, targets, backend="numba")
-    np.testing.assert_array_equal(masks, result.mask)
+    np.testing.assert_array_equal(solve(items, targets, backend="numba-plain").mask, result.mask)
     limit = int(np.abs(result.error).max())
     sparse = solve(items, targets, objective="sparsest", eps=limit, backend="numba")
     assert sparse.found.all()
     below = solve(items, targets, objective="sparsest", eps=int(np.abs(result.error).min()) - 1, backend="numba")
     assert not below.found.any()
     assert below.count(Outcome.NONE_EXISTS) == 5
-    np.testing.assert_array_equal(below.mask, result.mask)
+    np.testing.assert_array_equal(np.abs(below.error), np.abs(result.error))
 
 
 @settings(max_examples=40)
@@ -275,14 +293,14 @@ def test_missing_numba_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
 
     from strongticket.subsetsum import compiled
 
-    compiled._kernels.cache_clear()
-    for name in ("_minimum_kernels", "_search_kernels"):
+    compiled.load_kernels.cache_clear()
+    for name in ("_bitonic_kernels", "_class_kernels", "_plain_kernels", "_sparse_kernels", "_sumset_kernels"):
         monkeypatch.delitem(sys.modules, f"strongticket.subsetsum.{name}", raising=False)
         monkeypatch.delattr(f"strongticket.subsetsum.{name}", raising=False)
     monkeypatch.setitem(sys.modules, "numba", None)
     with pytest.raises(ImportError, match=r"strongticket\[fast\]"):
         NumbaSolver()
-    compiled._kernels.cache_clear()
+    compiled.load_kernels.cache_clear()
 
 
 def test_importing_subsetsum_does_not_import_numba() -> None:
@@ -293,12 +311,30 @@ def test_importing_subsetsum_does_not_import_numba() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_no_recompilation_across_dtypes() -> None:
-    from strongticket.subsetsum import _minimum_kernels, _search_kernels
+def test_no_recompilation_across_dtypes_and_calls() -> None:
+    from strongticket.subsetsum import compiled
 
-    items, targets = uniform(9, 9, seed=2, bits=20)
-    for dtype in (np.int32, np.int64, np.float32, np.float64):
-        solve(items.astype(dtype), targets.astype(dtype), backend="numba")
-        solve(items.astype(dtype), targets.astype(dtype), backend="numba", objective="sparsest", eps=3)
-    for kernel in (_minimum_kernels.minimum, _search_kernels.short_sums, _search_kernels.size_classes):
-        assert len(kernel.signatures) == 1
+    kernels = compiled.load_kernels()
+    items, targets = uniform(40, 9, seed=2, bits=20)
+    calls = [
+        {},
+        {"objective": "sparsest", "eps": 3},
+        {"objective": "fixed_size", "size": 3},
+        {"objective": "fixed_size", "size": 8},
+        {"objective": "first_hit", "eps": 3},
+    ]
+    for shift in (0, 30):  # int32 and int64 keys
+        for dtype in (np.int32, np.int64, np.float32, np.float64):
+            for options in calls:
+                x, z = (items >> 10 << shift, targets >> 10 << shift) if dtype != np.int32 else (items, targets)
+                solve(x.astype(dtype), z.astype(dtype), backend="numba", **options)
+                solve(x[0].astype(dtype), z.astype(dtype), backend="numba", **options)
+    for kernel, widths in (
+        (kernels.bitonic.minimum, 2),
+        (kernels.bitonic.minimum_shared, 2),
+        (kernels.sparse.short_sums, 2),
+        (kernels.sparse.fixed_short, 2),
+        (kernels.classes.fixed_size, 1),
+        (kernels.plain.enumerate_all, 1),
+    ):
+        assert len(kernel.signatures) <= widths

@@ -9,7 +9,7 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from strongticket.subsetsum import Outcome, SubsetSums, solve
+from strongticket.subsetsum import Outcome, SubsetSums, pareto, solve
 from strongticket.subsetsum._exact import error_bound, round_up
 
 
@@ -155,7 +155,15 @@ def test_error_bound(values: list[float]) -> None:
         ([[1.0], [np.inf]], [0.0, 0.0], {}, r"items\[1, 0\] = inf"),
         ([[1.0], [2.0]], [0.0, -np.inf], {}, r"targets\[1\] = -inf"),
         ([[1e308, 1e308]], [0.0], {}, "in row 0"),
-        ([1, 2], [1], {}, r"shape \[batch, n\]"),
+        ([[[1, 2]]], [1], {}, r"shape \[batch, n\]"),
+        ([1, 2], [1], {"pool": [0]}, "several rows of items"),
+        ([[1, 2]], [1, 3], {"pool": [0]}, "one row number per target"),
+        ([[1, 2]], [1, 3], {"pool": [0, 1]}, r"pool\[1\] = 1"),
+        ([[1, 2]], [1, 3], {"pool": [0, -1]}, r"pool\[1\] = -1"),
+        ([[1, 2]], [1], {"objective": "first_hit"}, "expected eps"),
+        ([[1, 2]], [1], {"size": 1}, "size only with"),
+        ([[1, 2]], [1], {"objective": "fixed_size", "size": 3}, "size from 0 to the number of items, 2"),
+        ([[1] * 60], [1], {"objective": "fixed_size", "size": 9}, "at most 40"),
         ([[1, 2]], [[1]], {}, r"shape \[batch\]"),
         ([[1, 2]], [1, 2], {}, "1 rows and 2 targets"),
         ([[1] * 63], [1], {}, "at most 62"),
@@ -208,3 +216,69 @@ def test_the_bound_covers_the_rounding_of_the_reported_error() -> None:
     result = solve(items, targets, backend="brute")
     least = minimum_error(items[0], targets[0])
     assert Fraction(float(result.absolute_error[0])) - Fraction(result.bound) <= least
+
+
+def test_size_must_be_a_number() -> None:
+    with pytest.raises(TypeError, match="expected size"):
+        solve([[1, 2]], [1], objective="fixed_size")
+    with pytest.raises(TypeError, match="expected size"):
+        solve([[1, 2]], [1], objective="fixed_size", size=True)
+
+
+@pytest.mark.parametrize("backend", ["numba", "brute"])
+def test_fixed_size_counts_values_too_small_for_the_grid_as_items(backend: str) -> None:
+    # 1e-30 rounds to 0 beside 1.0, but it is an item: the best single item for target 0
+    items, targets = np.array([[1.0, 1e-30, 0.0, 0.7]]), np.array([1e-31])
+    result = solve(items, targets, objective="fixed_size", size=1, backend=backend)
+    assert not result.certified
+    assert result.mask.tolist() == [2]
+    few = solve(items, targets, objective="fixed_size", size=4, backend=backend)
+    assert few.outcomes == [Outcome.NONE_EXISTS]
+    assert few.mask.tolist() == [11]
+    fronts = pareto(items, targets, backend=backend)
+    assert (fronts.mask >= 0).tolist() == [[True, True, True, True, False]]
+    assert fronts.absolute_error[0, 4] == np.inf
+
+
+def test_far_targets_of_every_objective() -> None:
+    items, targets = np.array([[0.5, -0.25, 0.125, 0.0]]), np.array([1e200, -1e200])
+    for options, masks in (
+        ({}, [5, 2]),
+        ({"objective": "first_hit", "eps": 1.0}, [5, 2]),
+        ({"objective": "fixed_size", "size": 1}, [1, 2]),
+        ({"objective": "fixed_size", "size": 2}, [5, 6]),
+        ({"objective": "fixed_size", "size": 3}, [7, 7]),
+    ):
+        result = solve(items[0], targets, backend="brute", **options)
+        assert result.mask.tolist() == masks
+        assert abs(int(result.error[0])) == 2**63 - 1
+    fronts = pareto(items[0], targets, backend="brute")
+    assert fronts.mask.tolist() == [[0, 1, 5, 7, -1], [0, 2, 6, 7, -1]]
+
+
+def test_pools_in_any_order_answer_their_own_targets() -> None:
+    rng = np.random.default_rng(3)
+    items, pool = rng.uniform(-1, 1, (4, 12)), rng.integers(0, 4, 50)
+    targets = rng.uniform(-1, 1, 50)
+    for options in ({}, {"objective": "sparsest", "eps": 1e-3}, {"objective": "fixed_size", "size": 4}):
+        shared = solve(items, targets, pool=pool, **options)
+        own = solve(items[pool], targets, **options)
+        np.testing.assert_array_equal(shared.mask, own.mask)
+        np.testing.assert_array_equal(shared.absolute_error, own.absolute_error)
+    np.testing.assert_array_equal(pareto(items, targets, pool=pool).mask, pareto(items[pool], targets).mask)
+
+
+def test_a_pool_of_very_many_targets_is_sorted_wholly() -> None:
+    rng = np.random.default_rng(4)
+    items, targets = rng.integers(-(1 << 20), 1 << 20, 15), rng.integers(-(1 << 22), 1 << 22, 5000)
+    many, few = solve(items, targets), solve(items, targets[:20])
+    assert many.canonical.all()
+    np.testing.assert_array_equal(np.abs(many.error[:20]), np.abs(few.error))
+    truth = solve(items, targets[:300], backend="brute")
+    np.testing.assert_array_equal(many.mask[:300], truth.mask)
+
+
+def test_the_front_says_which_sizes_are_worth_their_items() -> None:
+    fronts = pareto([[8, 4, 1, 0]], [5])
+    assert fronts.error.tolist() == [[5, 1, 0, -8, 2**63 - 1]]
+    assert fronts.efficient.tolist() == [[True, True, True, False, False]]
