@@ -23,8 +23,10 @@ __all__ = ["THEOREMS", "CoverageClaim", "OrderClaim", "draw_items"]
 
 
 def draw_items(law: str, items: int, seed: int) -> npt.NDArray[np.float64]:
-    """Draw the items of one subset-sum problem from a law of `strongticket.bounds.lueker1998exponentially`."""
+    """Draw the items of one subset-sum problem from a law of `strongticket.bounds.lueker1998exponentially.LAWS`."""
     draws = Draws(seed)
+    if law == "normal":
+        return draws.normal("x", items)
     v = draws.uniform("v", items)
     if law == "uniform":
         return v

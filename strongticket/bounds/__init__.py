@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 from types import ModuleType
 
 from strongticket.bounds._bound import Bound, Formula, Hypothesis, HypothesisError, Relation, Unspecified
@@ -33,6 +34,8 @@ __all__ = [
     "papers",
 ]
 
+_PAPER = re.compile("[a-z]+[0-9]{4}[a-z]+")  # first author, year, first word of the title
+
 
 def papers() -> tuple[str, ...]:
     """Return the keys of the papers that have a file here, sorted.
@@ -40,7 +43,7 @@ def papers() -> tuple[str, ...]:
     >>> "lueker1998exponentially" in papers()
     True
     """
-    return tuple(sorted(found.name for found in pkgutil.iter_modules(__path__) if not found.name.startswith("_")))
+    return tuple(sorted(found.name for found in pkgutil.iter_modules(__path__) if _PAPER.fullmatch(found.name)))
 
 
 def _paper(key: str) -> ModuleType:

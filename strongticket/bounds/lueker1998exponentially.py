@@ -14,14 +14,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
 
 from strongticket.bounds._bound import Bound, Formula, Hypothesis, Relation
-from strongticket.bounds._information import coverage_floor, failure_predicted, items_predicted, quenched_failure
-from strongticket.bounds._laws import LAWS, ItemLaw, LawName, get_law
+from strongticket.bounds._floor import coverage_floor
+from strongticket.bounds._information import failure_predicted, items_predicted, quenched_failure
+from strongticket.bounds._laws import LAWS, ItemLaw, Law, LawName, get_law
 
 __all__ = [
     "BOUNDS",
@@ -33,6 +35,7 @@ __all__ = [
     "explicit_items",
     "failure_predicted",
     "get_law",
+    "items_for_range",
     "items_needed",
     "items_predicted",
     "quenched_failure",
@@ -139,6 +142,21 @@ def _quenched_tail() -> Formula:
     )
 
 
+def _first_moment() -> Formula:
+    import sympy
+
+    n, eps, v = _symbols("n eps v")
+    s = sympy.sqrt(n * v) / 2
+    return Formula(
+        sympy.exp(-2 * eps * 2**n / (s * sympy.sqrt(2 * sympy.pi))),
+        (
+            Hypothesis("eps > 0", eps > 0, "tolerance"),
+            Hypothesis("v > 0", v > 0, "variance of an item: 1/3 for U(-1, 1)"),
+            Hypothesis("n >= 1", n >= 1, "number of items"),
+        ),
+    )
+
+
 BOUNDS: tuple[Bound, ...] = (
     Bound(
         "lueker1998exponentially.theorem",
@@ -176,6 +194,14 @@ BOUNDS: tuple[Bound, ...] = (
         Relation.PREDICTION,
         _quenched_tail,
         "strongticket: Poisson approximation given the items, tail of the integral",
+    ),
+    Bound(
+        "lueker1998exponentially.first_moment",
+        "probability that no subset sum of n centred items of variance v lies within eps of a target where they are "
+        "densest; first_moment_items() solves it for n; far too small where failures are rare",
+        Relation.PREDICTION,
+        _first_moment,
+        "strongticket: Poisson approximation with the mean number of hits",
     ),
 )
 
@@ -216,7 +242,7 @@ def explicit_items(
     eps: float,
     delta: float,
     *,
-    law: LawName = "uniform",
+    law: Law = "uniform",
     c: float | None = None,
     q: float | None = None,
     search: Search = "fine",
@@ -246,11 +272,14 @@ def explicit_items(
         raise ValueError("q = 2 c f0 belongs to a range: give c too")
     if search not in ("fine", "table"):
         raise ValueError(f"search is 'fine' or 'table', got {search!r}")
-    chosen = get_law(law)
+    chosen = get_law(law, eps)
     c = chosen.best_range if c is None else c
     q = chosen.mixture(c) if q is None else q
     if not (0.0 < c < math.inf and 0.0 < q <= 0.5):
-        raise ValueError(f"a range c > 0 and a mixture 0 < q <= 1/2 are needed, got c = {c}, q = {q}")
+        raise ValueError(
+            f"a range c > 0 and a mixture 0 < q <= 1/2 are needed, got c = {c}, q = {q}: the theorem needs items with "
+            "a density around 0"
+        )
     if eps >= c:
         return ExplicitItems(0, 0, 0, {})  # the empty subset is within eps of every |z| <= c
     theta, s, share = _grid(search)
@@ -279,7 +308,7 @@ def items_needed(
     eps: float,
     delta: float,
     *,
-    law: LawName = "uniform",
+    law: Law = "uniform",
     c: float | None = None,
     q: float | None = None,
     search: Search = "fine",
@@ -290,3 +319,38 @@ def items_needed(
     (95, 198)
     """
     return explicit_items(eps, delta, law=law, c=c, q=q, search=search).items
+
+
+def items_for_range(eps: float, delta: float, reach: float, *, law: Law = "uniform", max_groups: int = 16) -> int:
+    """Return a number of items that provably suffices for all |z| <= reach at once, also beyond the law's range.
+
+    z is split as g equal parts, each a subset sum of its own group of items within eps/g, failing with probability at
+    most delta/g; the cheapest of the first max_groups possible g is taken.
+
+    Args:
+        eps: tolerance, in (0, 1).
+        delta: failure probability, in (0, 1).
+        reach: all |z| <= reach are to be reached, > 0.
+        law: law of the items; it needs a density around 0.
+        max_groups: how many numbers of groups are tried.
+
+    Raises:
+        ValueError: an argument outside its range, or a law without a density around 0.
+
+    >>> items_for_range(0.01, 0.01, 0.5), items_for_range(0.01, 0.01, 1.0)
+    (95, 218)
+    """
+    if not 0.0 < reach < math.inf:
+        raise ValueError(f"reach must be positive and finite, got {reach}")
+    chosen = get_law(law, eps)
+    widest = 0.5 if chosen.name in ("uniform", "normal") else 0.45  # for products q falls to 0 at 1/2
+    least = max(1, math.ceil(reach / widest))
+    least += Fraction(widest) * least < Fraction(reach)  # the division may have been rounded down
+
+    def each(groups: int) -> int:
+        # a group reaches at least reach/g: one step up, or the law's best range if that is wider
+        just = min(widest, math.nextafter(reach / groups, math.inf))
+        ranges = {just, max(just, chosen.best_range)}
+        return min(items_needed(eps / groups, delta / groups, law=chosen, c=c) for c in ranges)
+
+    return min(groups * each(groups) for groups in range(least, least + max_groups))

@@ -196,35 +196,92 @@ def _bound(command: options.Bound) -> int:
 
 
 def _items(command: options.Bound) -> int:
-    from strongticket.bounds import lueker1998exponentially as lueker
+    from strongticket.bounds import random_subset_sums as sums
 
-    eps, delta, law, reach = command.eps, command.delta, command.law, command.max_target
-    proved = lueker.items_needed(eps, delta, law=law, c=reach)
-    value = {
+    eps, law, size, reach = command.eps, command.law, command.size, command.target
+    if command.weights < 1:
+        raise ValueError(f"--weights must be at least 1, got {command.weights}")
+    if not 0.0 < reach < float("inf"):
+        raise ValueError(f"--target must be positive and finite, got {reach}")
+    if size is not None and size < 1:
+        raise ValueError(f"--size must be at least 1, got {size}")
+    if not 0.0 < command.delta < 1.0:
+        raise ValueError(f"--delta must lie in (0, 1), got {command.delta}")
+    delta = command.delta / command.weights
+    setting: dict[str, Any] = {"target": reach, "averaged": command.averaged, "size": size}
+    found = sums.measured_items(eps, delta, law, **setting)
+    methods = ("combined", "saddlepoint", "annealed") if size else ("combined", "saddlepoint", "quenched", "annealed")
+    predicted = {method: sums.items_predicted(eps, delta, law, method=method, **setting) for method in methods}
+    tells = _tells(predicted["saddlepoint"], eps, law, setting)
+    value: dict[str, Any] = {
         "eps": eps,
-        "delta": delta,
+        "delta": command.delta,
+        "weights": command.weights,
+        "delta_per_target": delta,
         "law": law,
-        "max_target": reach,
+        **setting,
         "counting_floor": bounds.get("lueker1998exponentially.counting_floor")(c=reach, eps=eps)
         if reach >= eps
         else 0.0,
-        "predicted": lueker.items_predicted(eps, delta, law, target=reach),
-        "proved": proved,
+        "floor": sums.floor_items(eps, delta, law, **setting),
+        "measured": {"items": found.items, "low": found.low, "high": found.high, "most": found.most}
+        | {"trials": found.trials, "note": found.note},
+        "predicted": predicted["combined"],
+        "saddlepoint": predicted["saddlepoint"] if tells else None,
+        "annealed": predicted["annealed"],
+        "first_moment": None if size else sums.first_moment_items(eps, delta, law=law),
+        "proved": None if size or law == "hyperbolic" else sums.items_for_range(eps, delta, reach, law=law),
     }
-    rows: list[tuple[str, object]] = [
-        ("no method can do with fewer than", f"{value['counting_floor']:.2f} (counting)"),
-        ("expected to suffice for one target", f"{value['predicted']} (prediction, no proof)"),
-        ("proved to suffice for all targets at once", f"{proved} (our explicit constants)"),
-    ]
-    _emit(
-        command.json, value, f"{law} items per target |z| <= {reach:g} within {eps:g}, failing at most {delta:g}", rows
-    )
+    if not size:
+        value["quenched"] = predicted["quenched"]
+    _emit(command.json, value, _items_title(command), _items_rows(value))
     return 0
+
+
+def _tells(items: int, eps: float, law: Any, setting: dict[str, Any]) -> bool:
+    """Whether the draws of the saddlepoint prediction can tell on both sides of its answer."""
+    from strongticket.bounds import random_subset_sums as sums
+
+    around = (max(items - 1, 0), items)
+    return all(sums.saddlepoint_failure(n, eps, law=law, **setting).tells for n in around)
+
+
+def _items_title(command: options.Bound) -> str:
+    targets = f"z ~ U(-{command.target:g}, {command.target:g})" if command.averaged else f"|z| = {command.target:g}"
+    subsets = "" if command.size is None else f"subsets of exactly {command.size} of the "
+    title = f"{subsets}{command.law} items per target, {targets} within {command.eps:g}, failing at most "
+    if command.weights == 1:
+        return f"{title}{command.delta:g}"
+    return f"{title}{command.delta:g} for all {command.weights:,} targets together"
+
+
+def _items_rows(value: dict[str, Any]) -> list[tuple[str, object]]:
+    saddlepoint = value["saddlepoint"]
+    rows: list[tuple[str, object]] = [
+        ("measured, with exact solutions", value["measured"]["note"]),
+        ("necessary: the items must reach", f"{value['floor']} (proved, whatever the method)"),
+        ("necessary for every |z| up to it", f"{value['counting_floor']:.2f} (proved, by counting)"),
+        ("predicted", f"{value['predicted']} (no proof)"),
+        ("predicted, saddlepoint", saddlepoint if saddlepoint is not None else "too rare for its draws: see the floor"),
+    ]
+    if "quenched" in value:
+        rows.append(("predicted, quenched", f"{value['quenched']} (takes the reach for granted)"))
+    rows.append(("predicted, annealed", f"{value['annealed']} (first moment: too few where failures are rare)"))
+    if value["first_moment"] is not None:
+        rows.append(("first-moment rule", f"{value['first_moment']:.1f} (at the densest target)"))
+    if value["proved"] is not None:
+        enough = f"{value['proved']} (our explicit constants, all |z| up to it at once)"
+    else:
+        enough = "the theorem does not apply: " + (
+            "it chooses the size" if value["size"] is not None else "no item is nearer to 0 than eps"
+        )
+    rows.append(("proved to suffice", enough))
+    return rows
 
 
 def _train(command: options.Train) -> int:
     from strongticket.data import load as load_data
-    from strongticket.models.training import accuracy, suggestion, train
+    from strongticket.training import accuracy, suggestion, train
 
     check_writable(command.out)
     data = load_data(command.data, folder=command.folder, seed=command.seed)

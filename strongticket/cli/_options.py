@@ -97,7 +97,8 @@ class Bound:
     """Evaluate a bound of a paper, or the number of random items that a subset sum needs.
 
     `strongticket bound list` names the bounds; `strongticket bound KEY --set eps=0.1 d=10` evaluates one;
-    `strongticket bound items --eps 1e-2 --delta 1e-6` compares what is proved, predicted and demanded by counting.
+    `strongticket bound items --eps 1e-2 --delta 1e-6 --law product` compares what was measured, what is proved to be
+    necessary and to be enough, and what is predicted.
     """
 
     key: tyro.conf.Positional[str]
@@ -107,11 +108,18 @@ class Bound:
     eps: float = 0.01
     """items: tolerance of a subset sum"""
     delta: float = 0.01
-    """items: failure probability of one target"""
-    law: Literal["uniform", "product", "half_product"] = "uniform"
-    """items: law of a candidate: U(-1,1), the product of U(0,1) and U(-1,1), or that with half of the items dead"""
-    max_target: float = 0.5
-    """items: largest |target|"""
+    """items: failure probability of one target, or of any of --weights targets"""
+    law: Literal["uniform", "product", "half_product", "normal", "hyperbolic"] = "uniform"
+    """items: law of a candidate: U(-1,1), the product of two such, that with half of the items dead, N(0,1), or a
+    magnitude log-uniform on [eps, 1] with a random sign"""
+    target: Annotated[float, tyro.conf.arg(aliases=["--max-target"])] = 1.0
+    """items: |target|, or its largest value with --averaged"""
+    averaged: bool = False
+    """items: targets uniform between -TARGET and TARGET, not all at TARGET"""
+    size: int | None = None
+    """items: only subsets of exactly this many items count"""
+    weights: int = 1
+    """items: how many targets there are, each with items of its own; --delta is shared equally among them"""
     json: bool = False
     """print the result as JSON"""
 

@@ -92,6 +92,12 @@ def test_dry_run_only_says_what_would_be_built(folder: Path, capsys: pytest.Capt
         (["bound", "pensia2020optimal.theorem2_parameters", "--set", "d=10", "eps=0.7"], "eps"),
         (["bound", "pensia2020optimal.theorem2_parameters", "--set", "d=10", "d=0.7"], "gives d twice"),
         (["bound", "items", "--eps", "0"], "0"),
+        (["bound", "items", "--eps", "nan"], "eps and delta must lie in (0, 1)"),
+        (["bound", "items", "--delta", "1"], "--delta must lie in (0, 1), got 1.0"),
+        (["bound", "items", "--delta", "nan"], "--delta must lie in (0, 1), got nan"),
+        (["bound", "items", "--target", "inf"], "--target must be positive and finite"),
+        (["bound", "items", "--size", "0"], "--size must be at least 1"),
+        (["bound", "items", "--weights", "0"], "--weights must be at least 1"),
     ],
 )
 def test_bad_input_is_one_clear_line_and_exit_status_2(
@@ -117,6 +123,44 @@ def test_bounds_are_listed_and_evaluated(capsys: pytest.CaptureFixture[str]) -> 
     assert "--set d=... eps=..." in capsys.readouterr().out
     items = as_json(capsys, "bound", "items", "--eps", "1e-2", "--delta", "1e-6")
     assert items["counting_floor"] < items["predicted"] < items["proved"]
+
+
+@pytest.mark.parametrize("law", ["uniform", "product", "half_product", "normal", "hyperbolic"])
+def test_items_of_every_law(capsys: pytest.CaptureFixture[str], law: str) -> None:
+    arguments = ("bound", "items", "--eps", "1e-2", "--delta", "1e-2", "--law", law, "--averaged")
+    found = as_json(capsys, *arguments)
+    assert found["annealed"] <= found["quenched"] <= found["predicted"]  # type: ignore[operator]
+    assert found["floor"] <= found["predicted"]  # type: ignore[operator]
+    assert abs(found["saddlepoint"] - found["predicted"]) <= 2  # type: ignore[operator]
+    assert (found["proved"] is None) == (law == "hyperbolic")
+    measured = found["measured"]
+    assert isinstance(measured, dict)
+    if measured["items"] is not None:
+        assert abs(measured["items"] - found["saddlepoint"]) <= 1  # type: ignore[operator]
+    assert main([*arguments]) == 0
+    text = capsys.readouterr().out
+    assert "no proof" in text
+    assert measured["note"] in " ".join(text.split())
+    assert ("the theorem does not apply" in text) == (law == "hyperbolic")
+
+
+def test_items_of_a_size_and_for_many_weights(capsys: pytest.CaptureFixture[str]) -> None:
+    sized = as_json(capsys, "bound", "items", "--eps", "0.02", "--delta", "0.1", "--averaged", "--size", "3")
+    free = as_json(capsys, "bound", "items", "--eps", "0.02", "--delta", "0.1", "--averaged")
+    assert sized["predicted"] >= free["predicted"]  # type: ignore[operator]
+    assert sized["proved"] is None
+    assert "quenched" not in sized
+    many = as_json(capsys, "bound", "items", "--delta", "0.1", "--weights", "397000", "--averaged")
+    alone = as_json(capsys, "bound", "items", "--delta", str(0.1 / 397_000), "--averaged")
+    assert many["predicted"] == alone["predicted"] == 33
+    assert many["saddlepoint"] is None
+    assert main(["bound", "items", "--delta", "0.1", "--weights", "397000", "--averaged"]) == 0
+    text = capsys.readouterr().out
+    assert "397,000 targets together" in text
+    assert "too rare for its draws" in text
+    reach = as_json(capsys, "bound", "items", "--max-target", "0.5")
+    assert reach["target"] == 0.5
+    assert reach["proved"] == 95
 
 
 def test_train_writes_a_target_that_construct_reads(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
