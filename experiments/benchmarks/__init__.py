@@ -1,1 +1,1 @@
-"""Timings of the toolkit's own algorithms beside plain ones, in one process."""
+"""Benchmarks: measurements of speed, which depend on the machine and so are no experiments with keyed results."""
