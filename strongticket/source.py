@@ -25,9 +25,12 @@ Index = NDArray[np.int64] | Tensor | slice | None
 
 
 class AbstractArchitecture(ABC):
-    """Say what a network looks like without making it: an identifier, parameter shapes, and a way to build it.
+    """Say what a network looks like without making it: an identifier, its names and shapes, and a way to build it.
 
-    Concrete architectures live in `strongticket.models`; two with the same `id` are the same.
+    A network's state dict has three kinds of names: the random parameters (`shapes`: what a `Source` draws and a mask
+    covers), the rest that is not random (`state`: what a ticket holds as dense values) and second names of parameters
+    that are used twice (`aliases`). Concrete architectures live in `strongticket.models`; two with the same `id` are
+    the same.
     """
 
     @property
@@ -38,15 +41,45 @@ class AbstractArchitecture(ABC):
     @property
     @abstractmethod
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        """Shape of each parameter by its name in the module's state dict, in the module's order."""
+        """Shape of each random parameter by its name in the module's state dict, in the module's order."""
+
+    @property
+    def state(self) -> Mapping[str, tuple[tuple[int, ...], str]]:
+        """(shape, dtype name) of everything else in the state dict: statistics and affine parameters of normalisation,
+        learned parts; in the module's order."""
+        return {}
+
+    @property
+    def aliases(self) -> Mapping[str, str]:
+        """Further names in the state dict of parameters that the module uses twice: {second name: first name}."""
+        return {}
+
+    def initial_state(self) -> dict[str, Tensor]:
+        """Return a fresh tensor for each name of `state`, as training starts from it: means 0, variances 1, counts 0.
+
+        Raises:
+            NotImplementedError: an architecture of one's own has a state and does not say how it starts.
+        """
+        if self.state:
+            raise NotImplementedError(
+                f"{type(self).__name__} has the state {list(self.state)[:3]} and does not say how it starts: "
+                "define its initial_state(), or give the values yourself"
+            )
+        return {}
 
     @abstractmethod
     def module(self, weights: Mapping[str, Tensor]) -> nn.Module:
-        """Build the network with these weights; its parameters do not require gradients."""
+        """Build the network with these values for every name of `shapes` and `state`.
+
+        Its parameters do not require gradients, and it is in training mode, as torch makes modules.
+
+        Raises:
+            ValueError: a name is missing or unknown, or a shape does not fit.
+        """
 
     @property
     def size(self) -> int:
-        """Number of weights and biases."""
+        """Number of random parameters: weights, and biases where they are random."""
         return sum(math.prod(shape) for shape in self.shapes.values())
 
 
@@ -113,19 +146,21 @@ class Source:
     def __post_init__(self) -> None:
         random.check_seed(self.seed)
         random.check_streams(list(self.shapes))
-        unknown = [name for name, _, _ in self.init.overrides if name not in self.shapes]
+        shapes = self.shapes
+        unknown = [name for name, _, _ in self.init.overrides if name not in shapes]
         if unknown:
             raise ValueError(
-                f"the init overrides {unknown}, which {self.architecture.id} does not have: {list(self.shapes)}"
+                f"the init overrides {unknown}, which {self.architecture.id} does not have as random parameters; "
+                f"it has {list(shapes)}"
             )
 
     @property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        """Shape of each parameter."""
+        """Shape of each random parameter."""
         return self.architecture.shapes
 
     def weights(self) -> dict[str, Tensor]:
-        """Return every weight: {name: float32 tensor of the parameter's shape}."""
+        """Return every random weight: {name: float32 tensor of the parameter's shape}."""
         return {name: self.weight(name) for name in self.shapes}
 
     def weight(self, name: str, index: Index = None) -> Tensor:
@@ -139,7 +174,7 @@ class Source:
             float32 tensor: of the index's shape, of the slice's length, or of the parameter's shape.
 
         Raises:
-            KeyError: no such parameter.
+            KeyError: no such parameter, or one that is not random.
             IndexError: an index outside the parameter.
         """
         key, scale = self.init.of(name)
@@ -148,6 +183,40 @@ class Source:
         if scale != 1.0:
             values = values * np.float32(scale)
         return torch.from_numpy(values)
+
+    def redrawn(self, name: str, index: NDArray[np.int64] | Tensor, event: int | NDArray[np.int32] | Tensor) -> Tensor:
+        """Return weights as they are drawn at redraw events 1, 2, ...: same law, other numbers; event 0 is `weight`.
+
+        The weight of an event is a function of (seed, name, index, event) alone.
+
+        Args:
+            name: parameter name.
+            index: flat indices, any shape.
+            event: one event >= 0, or one for each index.
+
+        Returns:
+            float32 tensor of the index's shape.
+
+        Raises:
+            KeyError, IndexError: see `weight`.
+            ValueError: a negative event, or one beyond the last number that the parameter can draw (2^62 in all).
+        """
+        flat = np.asarray(index)
+        events = np.broadcast_to(np.asarray(event, dtype=np.int64), flat.shape)
+        weights = self.weight(name, flat)
+        size = math.prod(self.shapes[name])
+        if not events.size:
+            return weights
+        largest = max(0, random.MAX_VALUES // size - 1)
+        if int(events.min()) < 0 or int(events.max()) > largest:
+            raise ValueError(f"redraw events of {name} must lie in 0..{largest}, got {events.min()}..{events.max()}")
+        again = np.flatnonzero(events)
+        if again.size:
+            key, scale = self.init.of(name)
+            places = flat.reshape(-1)[again].astype(np.int64) + events.reshape(-1)[again] * size
+            values = random.law(key).values_at(self.seed, name, places, purpose=random.REINIT)
+            weights.view(-1)[torch.from_numpy(again)] = torch.from_numpy(values * np.float32(scale))
+        return weights
 
     def integers(self, name: str, index: Index = None) -> NDArray[np.int32]:
         """Return some weights as exact integers: weight = integer * 2^grid_exponent(name).
@@ -197,9 +266,22 @@ class Source:
         return gathered(self.seed, name, flat.reshape(-1)).reshape(flat.shape)
 
     def _shape(self, name: str) -> tuple[int, ...]:
-        if name not in self.shapes:
-            raise KeyError(f"{self.architecture.id} has no parameter {name!r}; it has {list(self.shapes)}")
-        return self.shapes[name]
+        shapes = self.shapes
+        if name not in shapes:
+            raise KeyError(self._absent(name))
+        return shapes[name]
+
+    def _absent(self, name: str) -> str:
+        architecture = self.architecture
+        if name in architecture.state:
+            shape, dtype = architecture.state[name]
+            return (
+                f"{name!r} of {architecture.id} is not random ({dtype} of shape {shape}), so no source draws it: take "
+                "it from a ticket's dense values, or from architecture.initial_state()"
+            )
+        if name in architecture.aliases:
+            return f"{name!r} of {architecture.id} is a second name of {architecture.aliases[name]!r}: draw that one"
+        return f"{architecture.id} has no parameter {name!r}; it has {list(self.shapes)}"
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form: architecture, seed, init."""

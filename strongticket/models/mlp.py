@@ -1,4 +1,4 @@
-"""ReLU multilayer perceptrons: the networks of the first strong-ticket theorems, by layer sizes or by name."""
+"""ReLU multilayer perceptrons: the networks of the first strong-ticket theorems, by layer sizes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
+from strongticket.models.grammar import Family
+from strongticket.models.modules import check_values
 from strongticket.ticket import AbstractArchitecture
 
-__all__ = ["MLP", "architecture"]
+__all__ = ["MLP", "PERCEPTRONS", "MLPModule", "linear"]
 
 _NAMED = {"lenet-300-100": (784, 300, 100, 10), "lenet-500": (784, 500, 10)}
 
@@ -73,8 +75,7 @@ class MLP(AbstractArchitecture):
 
     def module(self, weights: Mapping[str, Tensor]) -> nn.Module:
         """Build the network; inputs of any shape [batch, ...] are flattened to [batch, sizes[0]]."""
-        if {name: tuple(value.shape) for name, value in weights.items()} != dict(self.shapes):
-            raise ValueError(f"the weights do not fit {self.id}, which has {dict(self.shapes)}")
+        check_values(self, weights)
         return MLPModule(
             [linear(weights[self.weight_name(i)], weights.get(self.bias_name(i))) for i in range(self.depth)]
         )
@@ -104,29 +105,14 @@ def linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:  # weight: [d_out,
     return layer
 
 
-def architecture(name: str) -> AbstractArchitecture:
-    """Read an architecture from its name, so that commands and ticket files can say which network they mean.
-
-    Grammar: ``mlp-D0-D1-...-DL``, or a household name: ``lenet-300-100`` (784-300-100-10) and ``lenet-500``
-    (784-500-10, the network of Pensia et al. 2020). Without biases; ``+bias`` behind any of them adds biases.
-
-    Raises:
-        ValueError: no such name.
-
-    >>> architecture("lenet-300-100").size, architecture("lenet-300-100+bias").size
-    (266200, 266610)
-    >>> architecture("mlp-64-32-10+bias").id
-    'mlp-64-32-10+bias'
-    """
-    if not isinstance(name, str):
-        raise TypeError(f"an architecture is named by a text, got {name!r}")
+def _read(name: str) -> MLP:
     plain, plus, option = name.partition("+")
     if plain in _NAMED and (plus, option) in (("", ""), ("+", "bias")):
         return MLP(_NAMED[plain], bias=bool(option))
     match = re.fullmatch(r"mlp((?:-[1-9][0-9]{0,17}){2,64})(\+bias)?", name)
     if match is None:
-        known = ", ".join(sorted(_NAMED))
-        raise ValueError(
-            f"no architecture is named {str(name)[:60]!r}; use mlp-784-500-10, mlp-784-500-10+bias, or one of {known}"
-        )
+        raise ValueError(f"use mlp-784-500-10, mlp-784-500-10+bias, or one of {', '.join(sorted(_NAMED))}")
     return MLP(tuple(int(size) for size in match[1][1:].split("-")), bias=match[2] is not None)
+
+
+PERCEPTRONS = Family(re.compile(r"mlp|lenet-\d{2}"), _read, ("mlp-784-500-10", "lenet-300-100", "lenet-500"))
