@@ -22,8 +22,8 @@ from strongticket.constructions import Construction, Pensia2020Optimal, Progress
 from strongticket.data import Dataset
 from strongticket.data import load as load_data
 from strongticket.models import sparse_module
-from strongticket.models.training import logits, suggestion, train
 from strongticket.ticketfile import dumps, loads
+from strongticket.training import logits, suggestion, train
 
 __all__ = ["DATA", "Study", "Trained", "peak_memory", "prepare", "study", "train_target"]
 

@@ -61,7 +61,7 @@ def _main(options: Demo) -> int:
     from strongticket._files import check_writable, write_atomically
     from strongticket.cli.output import progress_bar, table
     from strongticket.constructions import Pensia2020Optimal
-    from strongticket.models.training import suggestion
+    from strongticket.training import suggestion
 
     clock = time.perf_counter()
     method = Pensia2020Optimal(

@@ -104,7 +104,8 @@ def collapse(ticket: Ticket, *, nonnegative: bool = False) -> Collapsed:
         The network; memory of the kept entries, the matrices and one block.
 
     Raises:
-        StructureError: the ticket is not made of gadgets; the message names the layer and the neuron.
+        StructureError: the ticket is not made of gadgets, the message names the layer and the neuron; or it is not
+            plain: what is proved here are sums of products of the source's own weights.
 
     >>> from strongticket.ticket import Mask, Source
     >>> source = Source(MLP((1, 2, 1)), seed=0)
@@ -124,6 +125,12 @@ def collapse(ticket: Ticket, *, nonnegative: bool = False) -> Collapsed:
     if ticket.dense:
         raise StructureError(
             f"every parameter of a gadget ticket is random and masked, but {list(ticket.dense)} are dense"
+        )
+    if not ticket.plain:
+        raise StructureError(
+            f"every kept weight of a gadget ticket is the source's own, but this ticket has a {ticket.reading!r}: "
+            "nothing is proved of binary, rescaled, signed, multicoated or redrawn weights; compare the outputs of "
+            "ticket.module() instead"
         )
     sizes = architecture.sizes[::2]
     layers = tuple(_pair(ticket, architecture, i, nonnegative or i > 0) for i in range(len(sizes) - 1))

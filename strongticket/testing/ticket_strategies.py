@@ -20,6 +20,7 @@ from torch import Tensor
 from strongticket import random, ticketfile
 from strongticket.certificate import Certificate, Domain, Rigor
 from strongticket.models import MLP, Target
+from strongticket.reading import KINDS, LARGEST_FACTOR, LARGEST_REDRAW, LARGEST_RESCALE, Reading
 from strongticket.ticket import Init, Mask, Source, Ticket, tensor_bytes
 
 try:
@@ -35,6 +36,7 @@ __all__ = [
     "check_ticket_file_roundtrip",
     "inits",
     "masks",
+    "readings",
     "seeds",
     "sources",
     "targets",
@@ -189,8 +191,34 @@ def _towards_zero(value: NDArray[np.float64], dtype: torch.dtype) -> Tensor:
 
 
 @st.composite
+def readings(draw: st.DrawFn, mask: Mask) -> Reading:
+    """Describe how the kept weights of a mask are read: plainly oftenest, else any mixture of the ways there are."""
+    kinds, factors, redraws = {}, {}, {}
+    for name, kept in mask.counts.items():
+        if not draw(st.booleans()):
+            continue
+        scalable = math.prod(mask.shapes[name]) <= LARGEST_RESCALE * kept
+        kinds[name] = draw(st.sampled_from(KINDS if scalable else KINDS[:2]))
+        generator = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+        values = draw(st.sampled_from([(), (-1, 1), (1, 2, 3), (-1,), (-LARGEST_FACTOR, -2, 1, LARGEST_FACTOR)]))
+        if values:
+            factors[name] = generator.choice(np.array(values, dtype=np.int8), kept)
+        last = min(LARGEST_REDRAW, random.MAX_VALUES // max(1, math.prod(mask.shapes[name])) - 1)
+        if last >= 1 and draw(st.booleans()):
+            highest = min(last, draw(st.sampled_from([1, 2, 7, 1000, LARGEST_REDRAW])))
+            events = generator.integers(1, highest, kept, dtype=np.int32, endpoint=True)
+            redraws[name] = np.where(generator.random(kept) < draw(st.sampled_from([0.01, 0.3, 1.0])), events, 0)
+    return Reading(kinds, factors, redraws)
+
+
+@st.composite
 def tickets(
-    draw: st.DrawFn, source: st.SearchStrategy[Source] | None = None, *, dense: bool = True, certified: bool = True
+    draw: st.DrawFn,
+    source: st.SearchStrategy[Source] | None = None,
+    *,
+    dense: bool = True,
+    certified: bool = True,
+    plain: bool | None = None,
 ) -> Ticket:
     """Describe tickets.
 
@@ -198,13 +226,19 @@ def tickets(
         source: the random networks (default: `sources()`); one of 10^12 weights is no trouble.
         dense: whether some parameters may hold given values instead of kept random ones.
         certified: whether certificates may come with it.
+        plain: whether every kept weight is the source's own; None for either, False for readings that may be plain.
     """
     chosen = draw(sources() if source is None else source)
     small = [name for name, shape in chosen.shapes.items() if math.prod(shape) <= _DENSE_LIMIT]
     given = draw(st.lists(st.sampled_from(small), unique=True, max_size=2)) if dense and small else []
-    values = {name: draw(_values(chosen.shapes[name])) for name in given}
+    values = {name: draw(_values(chosen.shapes[name])) for name in given} | chosen.architecture.initial_state()
+    statistics = [name for name, (_, dtype) in chosen.architecture.state.items() if dtype == "float32"]
+    for name in draw(st.lists(st.sampled_from(statistics), unique=True, max_size=2)) if statistics else []:
+        values[name] = draw(_values(chosen.architecture.state[name][0]))
     shapes = {name: shape for name, shape in chosen.shapes.items() if name not in values}
-    ticket = Ticket(chosen, draw(masks(shapes)), values)
+    mask = draw(masks(shapes))
+    as_is = draw(st.booleans()) if plain is None else plain
+    ticket = Ticket(chosen, mask, values, reading=Reading() if as_is else draw(readings(mask)))
     evidence = draw(st.lists(certificates(ticket), max_size=2)) if certified else []
     return ticket.with_certificates(*evidence)
 
@@ -240,6 +274,7 @@ def certificates(draw: st.DrawFn, ticket: Ticket) -> Certificate:
 def check_ticket(ticket: Ticket) -> None:
     """Check that a ticket is what it claims: some of one frozen random network, kept by an exact 0/1 mask.
 
+    If it is not plain, the kept weights are those of the network and of its redraw events, read as `Reading` says.
     Masked parameters of more than 2^22 entries are checked by their indices alone, the others also as dense tensors,
     and the whole network the strict way if every parameter is small.
 
@@ -248,7 +283,8 @@ def check_ticket(ticket: Ticket) -> None:
     """
     mask, source = ticket.mask, ticket.source
     both = sorted([*mask, *ticket.dense])
-    _must(both == sorted(source.shapes), f"masked and dense are {both}, the source has {sorted(source.shapes)}")
+    names = sorted([*source.shapes, *source.architecture.state])
+    _must(both == names, f"masked and dense are {both}, the source has {names}")
     _must(0 <= mask.density <= 1, f"the density is {mask.density}")
     for name in mask:
         index, weights = mask.indices(name), ticket.kept_weights(name)
@@ -256,18 +292,40 @@ def check_ticket(ticket: Ticket) -> None:
         _must(bool((np.diff(index) > 0).all()), f"{name}: kept indices do not rise")
         _must(mask.counts[name] == index.size, f"{name}: {mask.counts[name]} kept, {index.size} indices")
         _must(weights.dtype == torch.float32, f"{name}: weights of dtype {weights.dtype}")
-        backwards = source.weight(name, index[::-1].copy()).flip(0)
-        _must(_same(weights, backwards), f"{name}: weights depend on the order in which they are made")
+        events = ticket.reading.redraws.get(name, np.zeros(index.size, dtype=np.int32))
+        drawn = source.redrawn(name, index[::-1].copy(), events[::-1].copy()).flip(0)
+        _must(_same(weights, _literal(ticket, name, drawn)), f"{name}: weights depend on the order of making them")
+        blocks = torch.cat([torch.zeros(0), *ticket.weight_blocks(name, 1 + index.size // 3)])
+        _must(_same(weights, blocks), f"{name}: weights in blocks are others")
         for place in {0, index.size - 1} if index.size else set():
-            first = int(index[place])
-            alone = source.weight(name, slice(first, first + 1))
-            _must(_same(alone, weights[place : place + 1]), f"{name}: weight {first} depends on its company")
+            first, event = int(index[place]), int(events[place])
+            alone = (
+                source.redrawn(name, np.array([first]), event)
+                if event
+                else source.weight(name, slice(first, first + 1))
+            )
+            _must(_same(alone, drawn[place : place + 1]), f"{name}: weight {first} depends on its company")
         if math.prod(mask.shapes[name]) <= _DENSE_LIMIT:
             _check_dense(ticket, name, index)
     remade = Mask.from_indices(mask.shapes, {name: mask.indices(name) for name in mask})
     _must(remade == mask, "the mask made again from its indices has another digest")
     if all(math.prod(shape) <= _DENSE_LIMIT for shape in source.shapes.values()):
         _check_strict(ticket)
+
+
+def _literal(ticket: Ticket, name: str, drawn: Tensor) -> Tensor:
+    """The slow, literal meaning of a reading: number by number, with the correctly rounded sum of `math.fsum`."""
+    kind, kept = ticket.reading.kind(name), drawn.numel()
+    if kind == "plain" and name not in ticket.reading.factors:
+        return drawn
+    values = drawn.tolist()
+    if kind == "binary":
+        alpha = float(np.float32(math.fsum(abs(w) for w in values) / max(kept, 1)))
+        values = [(w > 0) * alpha - (w < 0) * alpha for w in values]
+    elif kind == "rescaled":
+        values = [float(np.float32(w * math.prod(ticket.mask.shapes[name]) / kept)) for w in values]
+    factors = ticket.reading.factors.get(name, np.ones(kept)).tolist()
+    return torch.tensor([w * factor for w, factor in zip(values, factors, strict=True)], dtype=torch.float32)
 
 
 def _check_dense(ticket: Ticket, name: str, index: NDArray[np.int64]) -> None:
@@ -278,14 +336,21 @@ def _check_dense(ticket: Ticket, name: str, index: NDArray[np.int64]) -> None:
     remade = Mask.from_indices({name: tuple(kept.shape)}, {name: index})
     _must(Mask({name: kept}) == remade, f"{name}: the mask from booleans has another digest than from indices")
     # the slow, literal meaning: regenerate everything, then multiply by the mask
-    expected = torch.where(kept, ticket.source.weight(name), torch.zeros(()))
+    drawn = ticket.source.weight(name)
+    if name in ticket.reading.redraws:
+        events = torch.zeros(kept.shape, dtype=torch.int32)
+        events[kept] = torch.from_numpy(ticket.reading.redraws[name].copy())
+        drawn = ticket.source.redrawn(name, torch.arange(kept.numel()).view(kept.shape), events)
+    expected = torch.zeros(kept.shape)
+    expected[kept] = _literal(ticket, name, drawn[kept])
     _must(_same(ticket.weight(name), expected), f"{name}: kept weights are not those of the frozen source")
 
 
 def _check_strict(ticket: Ticket) -> None:
     module = ticket.module()
     _must(ticket.matches(module), "the ticket's own network is refused")
-    state = {name: value.clone() for name, value in module.state_dict().items()}
+    aliases = ticket.source.architecture.aliases
+    state = {name: value.clone() for name, value in module.state_dict().items() if name not in aliases}
     for name, value in state.items():
         if value.numel():
             value.view(-1)[-1:].view(torch.uint8)[0] ^= 1  # the least change that a number can have
@@ -316,12 +381,14 @@ def check_ticket_file_roundtrip(ticket: Ticket, *, provenance: Mapping[str, Any]
         _must(other == ticket, f"the digest {other.digest} came back for {ticket.digest}")
         _must(other.source == ticket.source, f"the source {other.source} came back for {ticket.source}")
         _must(other.mask == ticket.mask, f"the mask {other.mask} came back for {ticket.mask}")
+        _must(other.reading == ticket.reading, f"the reading {other.reading} came back for {ticket.reading}")
         _must(other.certificates == ticket.certificates, f"the certificates {other.certificates} came back")
         for name, value in ticket.dense.items():
             _must(other.dense[name].dtype == value.dtype, f"dense {name} came back as {other.dense[name].dtype}")
             _must(_same(other.dense[name], value), f"dense {name} came back with other bits")
     _must(ticketfile.dumps(loaded, provenance=provenance) == data, "a loaded ticket is saved as other bytes")
     _must(described["ticket"] == ticket.digest, f"described as ticket {described['ticket']}")
+    _must(described["version"] == (1 if ticket.plain else 2), f"described as of version {described['version']}")
     _must(described["kept"] == ticket.mask.count, f"described as keeping {described['kept']}")
     given = None if provenance is None else dict(provenance)
     _must(described["provenance"] == given, f"the provenance {described['provenance']} came back for {given}")

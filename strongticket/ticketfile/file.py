@@ -10,15 +10,32 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
+from numpy.typing import NDArray
 from torch import Tensor
 
 from strongticket._files import canonical_json, sha256, write_atomically
 from strongticket.certificate import Certificate
 from strongticket.models import architecture
-from strongticket.ticket import Mask, Source, Ticket
+from strongticket.ticket import AbstractArchitecture, Mask, Reading, Source, Ticket
 from strongticket.ticketfile.errors import DAMAGED, FOREIGN, TicketFileError, blame, refuse, short
-from strongticket.ticketfile.header import Entry, container, header_json, read_header, stored
-from strongticket.ticketfile.tensors import encoded, read_dense, read_mask, weights_digest
+from strongticket.ticketfile.header import (
+    PLAIN_VERSION,
+    VERSION,
+    Entry,
+    container,
+    header_json,
+    names,
+    read_header,
+    stored,
+)
+from strongticket.ticketfile.tensors import (
+    encoded,
+    encoded_reading,
+    read_dense,
+    read_mask,
+    read_numbers,
+    weights_digest,
+)
 
 __all__ = ["MAX_FILE_BYTES", "describe", "dumps", "load", "loads", "save"]
 
@@ -74,9 +91,13 @@ def dumps(ticket: Ticket, *, provenance: Mapping[str, Any] | None = None) -> byt
         ValueError: see `save`.
     """
     _check_architecture(ticket.source)
-    pairs = [encoded(ticket, name) for name in ticket.source.shapes]
+    pairs = [encoded(ticket, name) for name in names(ticket.source)]
     entries = [entry for entry, _ in pairs]
     payloads = {entry.tensor: payload for entry, payload in pairs}
+    if not ticket.plain:
+        read = [encoded_reading(ticket, entry) for entry in entries]
+        entries = [entry for entry, _ in read]
+        payloads |= {tensor: payload for _, more in read for tensor, payload in more.items()}
     body = {
         "source": ticket.source.to_json(),
         "parameters": [entry.to_json() for entry in entries],
@@ -85,11 +106,11 @@ def dumps(ticket: Ticket, *, provenance: Mapping[str, Any] | None = None) -> byt
         "provenance": None if provenance is None else dict(provenance),
     }
     try:
-        text = header_json(body)
+        text = header_json(body, PLAIN_VERSION if ticket.plain else VERSION)
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"the provenance of a ticket file must be plain finite JSON: {error}") from error
     header = container(entries, text)
-    parts = [len(header).to_bytes(8, "little"), header, *(payloads[entry.tensor] for entry in stored(entries))]
+    parts = [len(header).to_bytes(8, "little"), header, *(payloads[part.tensor] for part in stored(entries))]
     size = sum(len(part) for part in parts)
     try:
         read_header(io.BytesIO(b"".join(parts[:2])), size, size)  # what could not be read again is not written
@@ -132,16 +153,24 @@ def _read(stream: BinaryIO, size: int, *, verify: bool, max_bytes: int) -> Ticke
     source = header.source
     masks: dict[str, Mask] = {}
     dense: dict[str, Tensor] = {}
-    for entry in stored(header.entries):
-        payload = stream.read(entry.bytes)
-        if len(payload) != entry.bytes or sha256(payload) != entry.sha256:
-            refuse(f"the sha256 of its tensor {entry.tensor!r} does not fit", DAMAGED)
-        if entry.dtype is not None:
+    numbers: dict[str, dict[str, NDArray[Any]]] = {"factors": {}, "redraws": {}}
+    for part in stored(header.entries):
+        entry, payload = part.entry, stream.read(part.bytes)
+        if len(payload) != part.bytes or sha256(payload) != part.sha256:
+            refuse(f"the sha256 of its tensor {part.tensor!r} does not fit", DAMAGED)
+        if part.role == "dense":
             dense[entry.name] = read_dense(entry, payload)
-        else:
+        elif part.role == "mask":
             masks[entry.name] = read_mask(entry, payload)
+        else:
+            numbers[part.role][entry.name] = read_numbers(part, payload)
     mask = Mask.merge(*(masks[name] for name in source.shapes if name in masks))
-    ticket = Ticket(source, mask, {name: dense[name] for name in source.shapes if name in dense})
+    dense = {name: dense[name] for name in names(source) if name in dense}
+    try:
+        reading = Reading({entry.name: entry.kind or "plain" for entry in header.entries}, **numbers)
+        ticket = Ticket(source, mask, dense, reading=reading)
+    except ValueError as error:
+        refuse(f"it does not hold together: {short(error)}", DAMAGED)
     if ticket.digest != header.json["ticket"]:
         refuse(f"it holds ticket {ticket.digest}, but says that it is {header.json['ticket']}", DAMAGED)
     ticket = _certified(ticket, header.json["certificates"])
@@ -152,7 +181,7 @@ def _read(stream: BinaryIO, size: int, *, verify: bool, max_bytes: int) -> Ticke
 
 
 def _verify(ticket: Ticket, entry: Entry) -> None:
-    if entry.weights is not None and weights_digest(ticket.source, ticket.mask, entry.name) != entry.weights:
+    if entry.weights is not None and weights_digest(ticket, entry.name) != entry.weights:
         fault = f"the weights of {entry.name!r} made from seed {ticket.source.seed} are not those it was saved with"
         refuse(fault, "it was edited, or random weights go wrong on this machine: run the tests of strongticket.random")
 
@@ -178,14 +207,19 @@ def _check_architecture(source: Source) -> None:
     wanted = source.architecture
     try:
         found = architecture(wanted.id)
-        same = found.id == wanted.id and list(found.shapes.items()) == list(wanted.shapes.items())
+        same = found.id == wanted.id and _looks(found) == _looks(wanted)
     except ValueError:
         same = False
     if not same:
         raise ValueError(
             f"the architecture {wanted.id!r} cannot be read back by its name, so no file could hold its tickets; "
-            "use one that strongticket.models.architecture knows"
+            "use one that strongticket.models.architecture knows, or tell it of yours with strongticket.models.register"
         )
+
+
+def _looks(architecture: AbstractArchitecture) -> list[object]:
+    parts = (architecture.shapes, architecture.state, architecture.aliases)
+    return [list(part.items()) for part in parts]
 
 
 @contextmanager

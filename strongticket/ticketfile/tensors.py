@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import math
-from typing import Literal
+from dataclasses import replace
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from strongticket import random
 from strongticket._files import sha256
 from strongticket.mask import is_thin
-from strongticket.ticket import Mask, Source, Ticket, tensor_bytes
+from strongticket.ticket import Mask, Ticket, tensor_bytes
 from strongticket.ticketfile.errors import DAMAGED, refuse
 from strongticket.ticketfile.gaps import decode_bits, decode_index, encode
-from strongticket.ticketfile.header import DTYPES, Entry
+from strongticket.ticketfile.header import DTYPES, Entry, Part
+from strongticket.ticketfile.numbers import Numbers, decode_numbers, encode_numbers
 
-__all__ = ["encoded", "read_dense", "read_mask", "weights_digest"]
+__all__ = ["encoded", "encoded_reading", "read_dense", "read_mask", "read_numbers", "weights_digest"]
 
 _BLOCK = 1 << 18  # entries looked at together
 
@@ -38,8 +41,24 @@ def encoded(ticket: Ticket, name: str) -> tuple[Entry, bytes]:
     encoding: Literal["bits", "gaps"] = "bits" if payload is None else "gaps"
     if payload is None:
         payload = ticket.mask.packed(name).tobytes()
-    weights = weights_digest(ticket.source, ticket.mask, name)
+    weights = weights_digest(ticket, name)
     return Entry(name, shape, encoding, len(payload), sha256(payload), kept, weights), payload
+
+
+def encoded_reading(ticket: Ticket, entry: Entry) -> tuple[Entry, dict[str, bytes]]:
+    """Return what version 2 says of one parameter, and the tensors that come with it besides the mask."""
+    if entry.dtype is not None:
+        return entry, {}
+    reading, payloads, records = ticket.reading, {}, {}
+    numbers: dict[str, NDArray[Any] | None]
+    numbers = {"factors": reading.factors.get(entry.name), "redraws": reading.redraws.get(entry.name)}
+    for role, values in numbers.items():
+        if values is not None:
+            records[role], payloads[f"{entry.name}.{role}"] = encode_numbers(values, sparse=role == "redraws")
+    whole = replace(
+        entry, kind=reading.kind(entry.name), factors=records.get("factors"), redraws=records.get("redraws")
+    )
+    return whole, payloads
 
 
 def _encoded_dense(name: str, value: Tensor) -> tuple[Entry, bytes]:
@@ -79,17 +98,22 @@ def read_mask(entry: Entry, payload: bytes) -> Mask:
     return mask
 
 
-def weights_digest(source: Source, mask: Mask, name: str) -> str:
-    """Return the sha256 of one parameter's kept weights, float32 little-endian by flat index, making no others.
+def read_numbers(part: Part, payload: bytes) -> NDArray[np.int32]:
+    """Return the factors or redraws of one parameter that these bytes hold."""
+    record: Numbers | None = getattr(part.entry, part.role)
+    assert record is not None
+    try:
+        values = decode_numbers(record, payload, part.entry.kept or 0)
+        if part.role == "factors" and bool((values == 1).all()):
+            raise ValueError("they are all 1, which is saved as no factors")
+    except ValueError as error:
+        refuse(f"the {part.role} of {part.entry.name!r} are not valid: {error}", DAMAGED)
+    return values
 
-    (A block of which more than a quarter is kept is drawn whole, which costs less than picking entries.)
-    """
+
+def weights_digest(ticket: Ticket, name: str) -> str:
+    """Return the sha256 of one parameter's kept weights, float32 little-endian by flat index, making no others."""
     state = hashlib.sha256()
-    for index in mask.index_blocks(name, _BLOCK):
-        first, beyond = int(index[0]), int(index[-1]) + 1
-        if 4 * index.size > beyond - first:
-            weights = source.weight(name, slice(first, beyond)).numpy()[index - first]
-        else:
-            weights = source.weight(name, index).numpy()
-        state.update(np.ascontiguousarray(weights, dtype="<f4").tobytes())
+    for weights in ticket.weight_blocks(name, _BLOCK):
+        state.update(np.ascontiguousarray(weights.numpy(), dtype="<f4").tobytes())
     return state.hexdigest()

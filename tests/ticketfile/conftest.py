@@ -14,7 +14,7 @@ import torch
 from strongticket import ticketfile
 from strongticket.certificate import Certificate, Domain, Rigor
 from strongticket.models import MLP
-from strongticket.ticket import Init, Mask, Source, Ticket
+from strongticket.ticket import Init, Mask, Reading, Source, Ticket
 
 
 def canonical(value: Any) -> str:
@@ -71,6 +71,9 @@ def forge(data: bytes, change: Callable[[dict[str, Any], dict[str, Any], dict[st
     begin = 0
     for name in order:
         entry = next((e for e in slt["parameters"] if name in (f"{e['name']}.mask", f"{e['name']}.dense")), None)
+        for role in ("factors", "redraws"):  # version 2: a record within the parameter's
+            named = next((e for e in slt["parameters"] if name == f"{e['name']}.{role}"), None)
+            entry = entry if named is None else named[role]
         size = len(payloads[name])
         if entry is not None:
             entry["sha256"] = hashlib.sha256(payloads[name]).hexdigest()
@@ -86,6 +89,39 @@ def forge(data: bytes, change: Callable[[dict[str, Any], dict[str, Any], dict[st
 @pytest.fixture(scope="session")
 def ticket() -> Ticket:
     return small_ticket()
+
+
+def read_ticket() -> Ticket:
+    """binary and redrawn (bits): layers.1.weight; signed: layers.0.weight; coats, redrawn (gaps), rescaled:
+    layers.2.weight; nothing kept and binary: layers.2.bias."""
+    ticket = small_ticket()
+    generator = np.random.default_rng(0)
+    redraws = {
+        "layers.1.weight": [0, 0, 300, 0],
+        "layers.2.weight": [0] * 5 + [1] + [0] * 3 + [4] + [0] * 109 + [2],
+    }
+    factors = {
+        "layers.0.weight": [1, -1, 1, 1, -1, -1, 1, 1],
+        "layers.2.weight": generator.integers(1, 4, 120),
+    }
+    reading = Reading(
+        {"layers.1.weight": "binary", "layers.2.weight": "rescaled", "layers.2.bias": "binary"},
+        {name: np.array(values) for name, values in factors.items()},
+        {name: np.array(values) for name, values in redraws.items()},
+    )
+    read = Ticket(ticket.source, ticket.mask, ticket.dense, reading=reading)
+    claim = Certificate("max", Domain.box(0, 1), 0.125, Rigor.PROVED, "by hand", read.digest, "0" * 64)
+    return read.with_certificates(claim)
+
+
+@pytest.fixture(scope="session")
+def read() -> Ticket:
+    return read_ticket()
+
+
+@pytest.fixture(scope="session")
+def read_data(read: Ticket) -> bytes:
+    return ticketfile.dumps(read, provenance={"by": "a test", "numbers": [1, 2.5, None, True]})
 
 
 @pytest.fixture(scope="session")

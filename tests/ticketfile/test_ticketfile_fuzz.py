@@ -158,6 +158,12 @@ def test_thousands_of_damaged_and_lying_files(ticket: Ticket, data: bytes, forge
     assert accepted > 20  # so that the check of what is accepted does check something
 
 
+def test_damaged_and_lying_files_of_version_2(read: Ticket, read_data: bytes, forger: Any) -> None:
+    refused, accepted = run(range(1_000), read, read_data, forger)
+    assert refused > 1_700
+    assert accepted > 5
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_a_hundred_thousand_damaged_and_lying_files(ticket: Ticket, data: bytes, forger: Any) -> None:
@@ -172,6 +178,14 @@ def test_every_flipped_bit_is_seen(data: bytes) -> None:
             broken[place] ^= 1 << bit
             with pytest.raises(TicketFileError):
                 ticketfile.loads(bytes(broken), verify=False)
+
+
+def test_a_flipped_bit_of_any_byte_of_version_2_is_seen(read_data: bytes) -> None:
+    for place in range(len(read_data)):
+        broken = bytearray(read_data)
+        broken[place] ^= 1 << place % 8
+        with pytest.raises(TicketFileError):
+            ticketfile.loads(bytes(broken), verify=False)
 
 
 def test_memory_stays_within_ten_times_the_file(ticket: Ticket, data: bytes, forger: Any) -> None:

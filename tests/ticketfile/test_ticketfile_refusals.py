@@ -227,7 +227,8 @@ PLAIN = {"law": "sign", "scale": 1.0, "overrides": []}
     ("change", "says"),
     [
         (lambda s: s.update(format="other"), "its format is 'other', expected 'slt-ticket'.*give a file"),
-        (lambda s: s.update(version=2), "version is 2, and this strongticket reads up to 1; install a newer"),
+        (lambda s: s.update(version=3), "version is 3, and this strongticket reads up to 2; install a newer"),
+        (lambda s: s.update(version=2), "the keys"),
         (lambda s: s.update(version=10**30), "install a newer strongticket"),
         (lambda s: s.update(version=0), "version is 0"),
         (lambda s: s.update(version=True), "version is True"),

@@ -1,0 +1,322 @@
+"""The search itself, shaped like an optimiser: the network's own parameters hold the kept weights, scores move.
+
+Nothing is wrapped and no forward pass is changed. A `Searcher` writes W * M(S) into the parameters of an ordinary
+module; the user's own loop computes a loss and calls `backward`; the gradient of the parameters *is* dL/dWe, from which
+`step` moves the scores, chooses the mask anew and writes the kept weights, in one pass where the method allows it. So
+compiled, distributed, autocast or channels-last modules are searched like any other, and evaluation costs what a dense
+network costs.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from strongticket import random
+from strongticket.reading import Kind, Reading
+from strongticket.search.fused import FusedTopK
+from strongticket.search.layers import Layer, initial_scores, layers_of
+from strongticket.search.methods import (
+    AbstractMethod,
+    AbstractTopK,
+    Bernoulli,
+    EdgePopup,
+    GemMiner,
+    IteRand,
+    MethodState,
+)
+from strongticket.search.plain import PlainUpdate
+from strongticket.ticket import Mask, Source, Ticket
+
+__all__ = ["ScoreOptimiser", "Searcher"]
+
+
+@dataclass(frozen=True)
+class ScoreOptimiser:
+    """How scores move along their slopes.
+
+    Attributes:
+        name: "sgd" or "adam".
+        momentum: of SGD.
+        nesterov: of SGD.
+        weight_decay: added to the slope, weight_decay * S (both optimisers; not decoupled).
+    """
+
+    name: Literal["sgd", "adam"] = "sgd"
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.name not in ("sgd", "adam"):
+            raise ValueError(f"expected optimiser 'sgd' or 'adam', got {self.name!r}")
+        if not 0 <= self.momentum < 1 or not 0 <= self.weight_decay < math.inf:
+            raise ValueError(
+                f"expected momentum in [0, 1) and weight_decay >= 0, got {self.momentum} and {self.weight_decay}"
+            )
+
+
+class Searcher:
+    """Search for a subnetwork of a module whose random weights a `Source` names.
+
+    Args:
+        source: the random network; its architecture makes the module if none is given.
+        method: how scores choose, see `strongticket.search.methods`.
+        seed: of the scores and of what the method draws.
+        module: a network of the source's architecture, on any device and in any memory format; its parameters are
+            overwritten. None: a new one, on the CPU.
+        optimiser: how scores move.
+        names: parameters to search; all matrices and kernels if None. Random parameters that are not searched are
+            dropped (set to 0) unless they are in `keep`.
+        keep: random parameters that are kept whole.
+        fused: use the compiled one-pass update where it applies (CPU, float32, SGD, a method of the largest scores);
+            False forces plain torch operations, which compute the same.
+
+    Raises:
+        ValueError: a module that does not fit the source.
+
+    >>> from strongticket.models import MLP
+    >>> from strongticket.search import EdgePopup, random_source
+    >>> searcher = Searcher(random_source(MLP((8, 16, 2)), seed=0), EdgePopup(density=0.25), seed=0)
+    >>> x, y = torch.eye(8), torch.arange(8) % 2
+    >>> for _ in range(3):
+    ...     loss = nn.functional.cross_entropy(searcher.module(x), y)
+    ...     searcher.zero_grad()
+    ...     loss.backward()
+    ...     searcher.step(lr=0.1)
+    >>> searcher.kept
+    {'layers.0.weight': 32, 'layers.1.weight': 8}
+    >>> searcher.ticket().matches(searcher.module)
+    True
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        method: AbstractMethod,
+        *,
+        seed: int = 0,
+        module: nn.Module | None = None,
+        optimiser: ScoreOptimiser | None = None,
+        names: tuple[str, ...] | None = None,
+        keep: tuple[str, ...] = (),
+        fused: bool = True,
+    ) -> None:
+        self.source, self.method, self.seed = source, method, seed
+        self.layers = layers_of(source.architecture, names)
+        self.kept_whole = tuple(keep)
+        self.module = _fresh_module(source) if module is None else module
+        self._parameters = _bind(self.module, source, self.layers, self.kept_whole)
+        device = self._parameters[self.layers[0].name].device
+        self.weights = [source.weight(layer.name).view(-1).to(device) for layer in self.layers]
+        self.state = MethodState(seed=seed)
+        self._generations: list[Tensor] | None = None
+        scores = [initial_scores(layer, method.score_init, seed).to(device) for layer in self.layers]
+        self._update = _update(self, scores, optimiser or ScoreOptimiser(), fused and device.type == "cpu")
+        self._choose()
+
+    @property
+    def scores(self) -> dict[str, Tensor]:
+        """The scores of each layer, in its shape; changing them is up to you, `refresh` makes them count."""
+        return {layer.name: s.view(layer.shape) for layer, s in zip(self.layers, self._update.scores, strict=True)}
+
+    def masks(self) -> dict[str, Tensor]:
+        """What each weight is multiplied by now: bool for plain masks; made afresh from the scores by the method."""
+        if isinstance(self._update, PlainUpdate):
+            masks = self._update.masks
+        else:
+            masks = self.method.masks(self.layers, self._update.scores, self.state)
+        return {layer.name: mask.view(layer.shape) for layer, mask in zip(self.layers, masks, strict=True)}
+
+    @property
+    def kept(self) -> dict[str, int]:
+        """Number of weights that each searched layer keeps."""
+        return {name: int(mask.count_nonzero()) for name, mask in self.masks().items()}
+
+    def zero_grad(self) -> None:
+        """Forget the gradients of the module's parameters."""
+        self.module.zero_grad(set_to_none=True)
+
+    @torch.no_grad()
+    def step(self, lr: float, *, progress: float = 0.0) -> None:
+        """Move the scores along the gradients that `backward` left in the parameters, and choose anew.
+
+        Args:
+            lr: learning rate of the scores.
+            progress: share of the search that is over after this step, in [0, 1]; only methods that change on the way
+                look at it.
+
+        Raises:
+            RuntimeError: a searched parameter has no gradient, or (with the compiled update) a score became NaN.
+        """
+        gradients = [self._gradient(layer) for layer in self.layers]
+        before, self.state.progress = self.state.progress, progress
+        self.state.step += 1
+        self._update.step(gradients, lr)
+        if isinstance(self.method, IteRand) and (self.state.step + 1) % self.method.period == 0:
+            self._redraw(self.method)
+        if isinstance(self.method, GemMiner):
+            for _ in range(self.method.prunings(before, progress)):
+                assert self.state.alive is not None
+                self.state.alive = self.method.survivors(self._update.scores, self.state.alive)
+                self._update.choose()
+        self._publish()
+
+    def refresh(self) -> None:
+        """Choose again, after the scores or the progress were changed from outside."""
+        self._choose()
+
+    def _gradient(self, layer: Layer) -> Tensor:
+        gradient = self._parameters[layer.name].grad
+        if gradient is None:
+            raise RuntimeError(f"{layer.name} has no gradient: call backward() on a loss of the module before step()")
+        return gradient.float().contiguous().view(-1)
+
+    def _choose(self) -> None:
+        with torch.no_grad():
+            self._update.choose()
+            self._publish()
+
+    def _publish(self) -> None:
+        """Write the effective weights into the module."""
+        for layer, effective in zip(self.layers, self._update.effective, strict=True):
+            self._parameters[layer.name].copy_(effective.view(layer.shape))
+
+    def _redraw(self, method: IteRand) -> None:
+        """Draw some of the dropped weights anew; what is kept does not change."""
+        event = (self.state.step + 1) // method.period
+        if self._generations is None:
+            self._generations = [torch.zeros(layer.size, dtype=torch.int32) for layer in self.layers]
+        masks = self.method.masks(self.layers, self._update.scores, self.state)
+        for i, (layer, mask) in enumerate(zip(self.layers, masks, strict=True)):
+            draw = random.words(self.seed, f"redraw/{event}/{layer.name}", 0, layer.size, purpose=random.TRIAL)
+            again = torch.from_numpy(draw < int(method.rate * 2**32)).to(mask.device) & ~mask
+            where = again.nonzero()[:, 0].cpu()
+            self._generations[i][where] = event
+            self.weights[i][where.to(mask.device)] = self.source.redrawn(layer.name, where, event).to(mask.device)
+
+    def ticket(self, *, threshold: float | None = None) -> Ticket:
+        """Return what was found: the source, the mask and how kept weights are read, with what else the module learned.
+
+        It is the network that the module holds now, bit for bit. Of Bernoulli masks that is the present sample, or,
+        with a threshold, the one network that the probabilities point to; the module holds that one after
+        `module.load_state_dict(ticket.module().state_dict())`.
+
+        Args:
+            threshold: in [0, 1), for Bernoulli masks alone: keep the weights whose probability is above it.
+
+        Raises:
+            ValueError: a threshold of another method, or out of range.
+        """
+        masks = self.masks() if threshold is None else self._likely(threshold)
+        masks = {name: mask.cpu() for name, mask in masks.items()}
+        kept = {
+            name: masks[name] != 0 if name in masks else torch.full(shape, name in self.kept_whole)
+            for name, shape in self.source.shapes.items()
+        }
+        kinds: dict[str, Kind] = {layer.name: self.method.reading for layer in self.layers}
+        counted = {name: mask for name, mask in masks.items() if mask.dtype != torch.bool}
+        factors = {name: mask[kept[name]].to(torch.int8).numpy() for name, mask in counted.items()}
+        redraws = {
+            layer.name: event[kept[layer.name].view(-1)].numpy()
+            for layer, event in zip(self.layers, self._generations or [], strict=False)
+        }
+        state = self.module.state_dict()
+        dense = {name: state[name] for name in self.source.architecture.state}
+        return Ticket(self.source, Mask(kept), dense, reading=Reading(kinds, factors, redraws))
+
+    def _likely(self, threshold: float) -> dict[str, Tensor]:
+        if not isinstance(self.method, Bernoulli):
+            raise ValueError(f"{self.method.key} has no probabilities to compare with a threshold: leave it out")
+        if not 0 <= threshold < 1:
+            raise ValueError(f"expected a threshold in [0, 1), got {threshold}")
+        return {name: torch.sigmoid(score) > threshold for name, score in self.scores.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that a resumed search needs besides the arguments of the searcher and the module's own state."""
+        state = {
+            "update": copy.deepcopy(self._update.state_dict()),  # an optimiser's is a view of what it goes on changing
+            "progress": self.state.progress,
+            "step": self.state.step,
+            "alive": self.state.alive,
+            "thresholds": self.state.thresholds,
+            "generations": None if self._generations is None else [events.clone() for events in self._generations],
+        }
+        return {"method": repr(self.method), "source": self.source.digest, **state}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` was taken.
+
+        Raises:
+            ValueError: the state is of another search.
+        """
+        mine = {"method": repr(self.method), "source": self.source.digest}
+        if any(state[key] != value for key, value in mine.items()):
+            raise ValueError(f"the state is of another search: expected {mine}, got {[state[key] for key in mine]}")
+        with torch.no_grad():
+            self.state.progress, self.state.step = state["progress"], state["step"]
+            self.state.alive, self.state.thresholds = state["alive"], state["thresholds"]
+            events = state["generations"]
+            self._generations = None if events is None else [event.cpu().clone() for event in events]
+            for i, layer in enumerate(self.layers):
+                weight = self.source.weight(layer.name).view(-1)
+                if self._generations is not None:
+                    where = self._generations[i].nonzero()[:, 0]
+                    weight[where] = self.source.redrawn(layer.name, where, self._generations[i][where])
+                self.weights[i].copy_(weight)
+            self._update.load_state_dict(copy.deepcopy(state["update"]))
+        self._choose()
+
+
+def _fresh_module(source: Source) -> nn.Module:
+    architecture = source.architecture
+    empty = {name: torch.zeros(shape) for name, shape in source.shapes.items()}
+    return architecture.module({**empty, **architecture.initial_state()})
+
+
+def _bind(
+    module: nn.Module, source: Source, layers: tuple[Layer, ...], keep: tuple[str, ...]
+) -> dict[str, nn.Parameter]:
+    """The module's searched parameters by name, ready for gradients; the other random ones are kept whole or zeroed."""
+    parameters = dict(module.named_parameters())
+    wrong = [
+        name for name, shape in source.shapes.items() if tuple(getattr(parameters.get(name), "shape", ())) != shape
+    ]
+    if wrong:
+        raise ValueError(f"the module is not a {source.architecture.id}: parameter {wrong[0]!r} is missing or differs")
+    searched = {layer.name for layer in layers}
+    if unknown := [name for name in keep if name not in source.shapes or name in searched]:
+        raise ValueError(f"expected random parameters that are not searched in keep, got {unknown}")
+    for name in source.shapes:
+        parameters[name].requires_grad_(name in searched)
+        if name not in searched:
+            with torch.no_grad():
+                parameters[name].copy_(source.weight(name) if name in keep else torch.zeros(()))
+    if not all(parameters[name].dtype == torch.float32 for name in searched):
+        raise ValueError("expected float32 parameters: for lower precision run the module under torch.autocast")
+    return {name: parameters[name] for name in searched}
+
+
+def _update(searcher: Searcher, scores: list[Tensor], how: ScoreOptimiser, fused: bool) -> FusedTopK | PlainUpdate:
+    method = searcher.method
+    one_pass = isinstance(method, EdgePopup | IteRand) and how.name == "sgd"
+    if fused and one_pass and find_spec("numba") is not None:
+        assert isinstance(method, AbstractTopK)
+        return FusedTopK(
+            searcher.layers, scores, searcher.weights, method, searcher.state,
+            momentum=how.momentum, nesterov=how.nesterov, weight_decay=how.weight_decay,
+        )  # fmt: skip
+    kind: torch.optim.Optimizer
+    if how.name == "adam":
+        kind = torch.optim.Adam(scores, lr=0.1, weight_decay=how.weight_decay)
+    else:
+        kind = torch.optim.SGD(
+            scores, lr=0.1, momentum=how.momentum, nesterov=how.nesterov, weight_decay=how.weight_decay
+        )
+    return PlainUpdate(searcher.layers, scores, searcher.weights, method, searcher.state, kind)

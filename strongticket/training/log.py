@@ -1,0 +1,95 @@
+"""Records of a run as it goes: one JSON line per epoch, and TensorBoard where it is installed and asked for."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from strongticket._files import check_writable, write_atomically
+
+__all__ = ["Log"]
+
+
+class Log:
+    """Write the record of each epoch; a resumed run goes on behind the epochs that it does not repeat.
+
+    Args:
+        path: a JSONL file, or None.
+        tensorboard: folder of the event files, or None.
+
+    Raises:
+        OSError: the file cannot be written.
+        ImportError: TensorBoard is asked for and not installed.
+    """
+
+    def __init__(self, path: str | os.PathLike[str] | None, tensorboard: str | os.PathLike[str] | None = None) -> None:
+        self._path = None if path is None else Path(path)
+        self._folder = tensorboard
+        self._events: Any = None
+        if self._path is not None:
+            check_writable(self._path)
+        if tensorboard is not None:
+            _writer()
+
+    def start(self, done: int) -> None:
+        """Keep the records of the first `done` epochs, drop what came after them.
+
+        Raises:
+            ValueError: the file holds something else than such records.
+        """
+        if self._path is not None:
+            kept = [record for record in _records(self._path) if record.get("number", 0) <= done]
+            write_atomically(self._path, "".join(json.dumps(record) + "\n" for record in kept))
+        if self._folder is not None:
+            self._events = _writer()(log_dir=str(self._folder), purge_step=done + 1)
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Add the record of an epoch, which has its `number`."""
+        if self._path is not None:
+            with self._path.open("a") as stream:
+                stream.write(json.dumps(record) + "\n")
+        if self._events is not None:
+            for name, value in _flat(record):
+                self._events.add_scalar(name, value, record["number"])
+
+    def close(self) -> None:
+        """Flush the event files."""
+        if self._events is not None:
+            self._events.close()
+
+
+def _records(path: Path) -> list[dict[str, Any]]:
+    """The records of a file; a last line that a killed run left half-written is dropped."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    records: list[dict[str, Any]] = []
+    for i, line in enumerate(lines):
+        try:
+            record = json.loads(line)
+        except ValueError:
+            record = None
+        if isinstance(record, dict) and "number" in record:
+            records.append(record)
+        elif i < len(lines) - 1 or not i:
+            raise ValueError(f"{path} is no log of epochs (line {i + 1}), and will not be overwritten: name another")
+    return records
+
+
+def _flat(record: Mapping[str, Any], prefix: str = "") -> list[tuple[str, float]]:
+    pairs: list[tuple[str, float]] = []
+    for name, value in record.items():
+        if isinstance(value, Mapping):
+            pairs += _flat(value, f"{prefix}{name}/")
+        elif isinstance(value, int | float) and name != "number":
+            pairs.append((prefix + name, float(value)))
+    return pairs
+
+
+def _writer() -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise ImportError("event files need TensorBoard, which is not installed: pip install tensorboard") from error
+    return SummaryWriter
