@@ -93,6 +93,22 @@ def _clamp(items: Ints, r: int, target: int) -> tuple[int, int]:
 
 
 @_jit
+def settle_ends(items: Ints, targets: Ints, masks: Ints, settled: Flags) -> int:
+    """Answer the rows whose target lies at or beyond an end of their reach; returns how many there are.
+
+    All positive items (or all negative ones) then are the one subset of least error.
+    """
+    count = 0
+    for r in range(len(targets)):
+        side, mask = _clamp(items, r, targets[r])
+        settled[r] = side != 0
+        if side != 0:
+            masks[r] = mask
+            count += 1
+    return count
+
+
+@_jit
 def _merge_shifted(source: Ints, size: int, shift: int, out: Ints) -> None:
     """Merge sorted `source` and `source + shift` into `out`, from both ends: two chains without a branch on data.
 

@@ -151,25 +151,57 @@ class NumbaSolver(AbstractSubsetSumSolver):
         return fronts_by_classes(batch)
 
     def _minimum(self, batch: Batch, masks: Ints) -> Bools:
-        """Write the masks of least error; returns where they keep to the rule of ties."""
-        kernels, n = load_kernels(), batch.n
-        canonical = np.zeros(len(batch), bool)
-        if n > _SIDE_BY_SIDE:
-            kernels.plain.two_pointers(batch.rows(), batch.targets, masks, aligned(kernels.plain.pointer_elements(n)))
-            return canonical
-        scratch = aligned(kernels.bitonic.scratch_elements(n), self._width(batch))
+        """Write the masks of least error; returns where they keep to the rule of ties.
+
+        Targets at or beyond an end of the reach are answered first, without a search.
+        """
+        n = batch.n
+        if n > _SIDE_BY_SIDE:  # two pointers look at the reach themselves
+            plain = load_kernels().plain
+            plain.two_pointers(batch.rows(), batch.targets, masks, aligned(plain.pointer_elements(n)))
+            return np.zeros(len(batch), bool)
         if batch.pool is None or len(batch) < 4 * len(np.unique(batch.pool)):
-            kernels.bitonic.minimum(batch.rows(), batch.targets, masks, scratch)
-            return canonical
+            own = Batch(batch.rows(), batch.targets)
+            settled = np.zeros(len(batch), bool)
+            if load_kernels().plain.settle_ends(own.items, own.targets, masks, settled):
+                rows = np.flatnonzero(~settled)
+                masks[rows] = self._inside(own.take(rows))
+            else:
+                masks[:] = self._inside(own)
+            return settled
+        canonical = np.zeros(len(batch), bool)
         for pool, span in batch.pools():
             items, targets = batch.items[pool], batch.targets[span]
             if n <= _SUMSET_ITEMS and len(targets) >= _worth_sorting(n):
-                sums, codes = kernels.sumset.all_sums(items)
-                kernels.sumset.nearest_sums(sums, codes, targets, np.argsort(targets), masks[span])
+                sumset = load_kernels().sumset
+                sums, codes = sumset.all_sums(items)
+                sumset.nearest_sums(sums, codes, targets, np.argsort(targets), masks[span])
                 canonical[span] = True
             else:
-                kernels.bitonic.minimum_shared(items, targets, masks[span], scratch)
+                canonical[span] = self._shared(items, targets, masks[span])
         return canonical
+
+    def _inside(self, batch: Batch) -> Ints:
+        masks = np.zeros(len(batch), np.int64)
+        if masks.size:
+            bitonic, width = load_kernels().bitonic, self._width(batch)
+            scratch = aligned(bitonic.scratch_elements(batch.n, np.dtype(width).itemsize), width)
+            bitonic.minimum(batch.items, batch.targets, masks, scratch)
+        return masks
+
+    def _shared(self, items: Ints, targets: Ints, masks: Ints) -> Bools:
+        place = np.int64(1) << np.arange(len(items))
+        up, down = items > 0, items < 0
+        above, below = targets >= items[up].sum(), targets <= items[down].sum()
+        masks[above], masks[below] = place[up].sum(), place[down].sum()
+        rows = np.flatnonzero(~above & ~below)
+        if rows.size:
+            bitonic, width = load_kernels().bitonic, self._width(Batch(items[None], targets))
+            found = np.zeros(rows.size, np.int64)
+            scratch = aligned(bitonic.scratch_elements(len(items), np.dtype(width).itemsize), width)
+            bitonic.minimum_shared(items, targets[rows], found, scratch)
+            masks[rows] = found
+        return np.asarray(above | below)
 
     def _width(self, batch: Batch) -> type[Any]:
         reach = 0 if self.keys == "int64" else int(load_kernels().bitonic.max_reach(batch.items))
