@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,14 +18,15 @@ BUDGET = 1 << 60  # sum of |items| of one instance stays below: kernels form num
 FAR = 1 << 61  # targets beyond are out of reach of any items within the budget
 LOOSEST = 1 << 62  # above every possible error
 _ROWS = 1 << 14
+_NO_BIT = 1 << 20  # above the exponent of every float64
 
 
-@dataclass(frozen=True)
-class Grid:
-    """The unit 2^exponent of the integers, and whether the given values are multiples of it."""
+@dataclass(frozen=True, eq=False)
+class Grids:
+    """The unit 2^exponent of each instance's integers, and whether its values are multiples of it."""
 
-    exponent: int
-    certified: bool
+    exponent: Ints  # [batch]
+    certified: Bools  # [batch]
 
 
 def in_units(units: int, exponent: int) -> float:
@@ -49,36 +51,58 @@ def round_up(units: Ints, exponent: int) -> Floats:
     return np.where(lost, np.nextafter(scaled, np.inf), scaled)
 
 
-def _lowest_bit(values: Floats) -> int | None:
-    """Exponent of the coarsest power of two of which all `values` are multiples; None if all are 0."""
-    lowest = None
+def lowest_bits(values: Floats) -> Ints:  # [rows, n] -> [rows]
+    """Exponent of the coarsest power of two of which a row's values are all multiples; `_NO_BIT` if all are 0."""
+    fraction, power = np.frexp(values)
+    whole = np.ldexp(fraction, 53).astype(np.int64)
+    trailing = np.frexp((whole & -whole).astype(np.float64))[1] - 1
+    bits = np.where(whole == 0, _NO_BIT, power - 53 + trailing)
+    return np.asarray(bits.min(1, initial=_NO_BIT), dtype=np.int64)
+
+
+def row_reach(values: npt.NDArray[Any]) -> Floats:  # [rows, n] -> [rows]
+    """Sum |value| of each row in float64, the same for a row wherever it stands; may be inf or nan."""
+    reach = np.empty(len(values), np.float64)
     for start in range(0, len(values), _ROWS):
-        part = values[start : start + _ROWS].astype(np.float64, copy=False)
-        fraction, power = np.frexp(part[part != 0])
-        if fraction.size:
-            whole = np.ldexp(fraction, 53).astype(np.int64)
-            trailing = np.frexp((whole & -whole).astype(np.float64))[1] - 1
-            bit = int((power - 53 + trailing).min())
-            lowest = bit if lowest is None else min(lowest, bit)
-    return lowest
+        # one order of summation whatever the layout was
+        part = np.array(values[start : start + _ROWS], dtype=np.float64, order="C")
+        with np.errstate(over="ignore", invalid="ignore"):
+            reach[start : start + _ROWS] = np.abs(part, out=part).sum(1)
+    return reach
 
 
-def find_grid(items: Floats, targets: Floats) -> Grid:
-    """Choose the unit: the coarsest on which all values lie, if the budget allows it, else the finest it allows."""
-    bits = [bit for bit in (_lowest_bit(items), _lowest_bit(targets)) if bit is not None]
-    reach = max(
-        (float(np.abs(items[s : s + _ROWS]).sum(1, dtype=np.float64).max()) for s in range(0, len(items), _ROWS)),
-        default=0.0,
-    )
-    if reach == 0.0:  # only the targets matter, and each is its own error
-        reach = float(np.abs(targets).max(initial=0.0))
+def find_grids(
+    items: npt.NDArray[Any],  # [pools, n]
+    targets: Floats,  # [batch]
+    pool: Ints | slice,  # [batch] row of `items` of each target
+    reach: Floats,  # [pools] sum |items|
+) -> Grids:
+    """Choose the units: one for all where a single power of two will do, else to each instance its own.
+
+    One will do if every value is a multiple of it and the items and targets of every row fit their budgets: then it is
+    the coarsest. Otherwise each instance has the coarsest unit on which its own values lie, or, where that is finer
+    than its budget allows, the finest that is allowed. So nothing but a common unit depends on the rest of the batch,
+    and a common unit changes no value.
+    """
+    bits = np.empty(len(items), np.int64)
+    for start in range(0, len(items), _ROWS):
+        bits[start : start + _ROWS] = lowest_bits(items[start : start + _ROWS].astype(np.float64, copy=False))
     # sum |x| <= 2^power (1 + 2^-45), so that rounding each item adds less than is left up to 2^60
-    finest = math.frexp(reach)[1] - 59 if reach > 0 else 0
-    if not bits:
-        return Grid(0, True)
-    if min(bits) >= finest:
-        return Grid(min(bits), True)
-    return Grid(finest, False)
+    finest = np.where(reach > 0, np.frexp(reach)[1].astype(np.int64) - 59, -_NO_BIT)
+    coarsest, allowed = np.minimum(bits[pool], lowest_bits(targets[:, None])), finest[pool]
+    common = int(coarsest.min(initial=_NO_BIT))
+    common = 0 if common == _NO_BIT else common
+    if common >= int(allowed.max(initial=-_NO_BIT)) and not is_far(targets, common).any():
+        return Grids(np.full(len(targets), common), np.ones(len(targets), bool))
+    certified = coarsest >= allowed
+    exponent = np.where(certified, coarsest, allowed)
+    return Grids(np.where(exponent == _NO_BIT, 0, exponent), certified)
+
+
+def is_far(targets: Floats, exponent: int) -> Bools:
+    """Which targets are too far from every subset for the integers."""
+    with np.errstate(over="ignore", under="ignore"):
+        return np.asarray(np.abs(np.ldexp(targets, -exponent)) >= float(FAR))
 
 
 def to_grid(values: Floats, exponent: int) -> Ints:
@@ -89,7 +113,7 @@ def to_grid(values: Floats, exponent: int) -> Ints:
 
 
 def error_bound(items: Floats, targets: Floats, chosen: Bools) -> Floats:
-    """Upper bound of |target - chosen sum| for float64 values: exact if nothing was rounded, else slightly above.
+    """|target - chosen sum| of float64 values, rounded up: exact if float64 can say it, else at most 2^-45 above.
 
     The running sum is kept together with its rounding errors, which float addition allows to compute exactly
     (Knuth's two-sum); only the sum of those errors is rounded, by at most n 2^-53 of their absolute sum.
@@ -101,7 +125,11 @@ def error_bound(items: Floats, targets: Floats, chosen: Bools) -> Floats:
     best, slip = _two_sum(total, carry)
     # twice the textbook bound, which covers the rounding of the bound itself
     doubt = np.abs(slip) + np.where(spread > 0, 2 * items.shape[1] * 2.0**-53 * spread + 5e-324, 0.0)
-    return np.where(doubt == 0, np.abs(best), np.nextafter(np.abs(best) + doubt, np.inf))
+    bound = np.where(doubt == 0, np.abs(best), np.nextafter(np.abs(best) + doubt, np.inf))
+    for row in np.flatnonzero(doubt > 2.0**-46 * np.abs(best)).tolist():  # rare: next to nothing is left of the target
+        left = sum((-Fraction(x) for x in items[row][chosen[row]].tolist()), Fraction(float(targets[row])))
+        bound[row] = float_above(abs(left))
+    return bound
 
 
 def _two_sum(a: Floats, b: Floats) -> tuple[Floats, Floats]:

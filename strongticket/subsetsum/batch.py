@@ -38,6 +38,10 @@ class Batch:
         """The items of every target, one row each."""
         return self.items if self.pool is None else self.items[self.pool]
 
+    def copy(self) -> Batch:
+        """The same in arrays of its own."""
+        return Batch(self.items.copy(), self.targets.copy(), None if self.pool is None else self.pool.copy())
+
     def take(self, chosen: Ints | Bools) -> Batch:
         """Some of the targets, with their items; `chosen` ascending, as indices or as flags."""
         if self.pool is None:

@@ -26,6 +26,7 @@ class BruteForceSolver(AbstractSubsetSumSolver):
     """
 
     name = "brute"
+    reads_only = True
 
     def most_items(self, objective: Objective) -> int:
         """More cannot be enumerated in reasonable time."""

@@ -111,6 +111,7 @@ class NumbaSolver(AbstractSubsetSumSolver):
 
     name = "numba"
     parallel = True
+    reads_only = True
 
     def __init__(self, keys: Literal["auto", "int32", "int64"] = "auto") -> None:
         if keys not in ("auto", "int32", "int64"):

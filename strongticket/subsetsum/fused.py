@@ -54,6 +54,7 @@ class TritonSolver(AbstractSubsetSumSolver):
     """
 
     name = "triton"
+    reads_only = True
 
     def __init__(self, device: str | torch.device = "cuda", keys: Keys = "auto") -> None:
         try:

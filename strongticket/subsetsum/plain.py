@@ -36,6 +36,7 @@ class PlainSolver(AbstractSubsetSumSolver):
 
     name = "numba-plain"
     parallel = True
+    reads_only = True
 
     def __init__(self) -> None:
         load_kernels()

@@ -62,6 +62,7 @@ class TorchSolver(AbstractSubsetSumSolver):
     """
 
     name = "torch"
+    reads_only = True
 
     def __init__(self, device: str | torch.device = "cpu", keys: Keys = "auto") -> None:
         if keys not in ("auto", "int32", "int64"):

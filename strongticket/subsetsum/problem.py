@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -11,23 +11,30 @@ import numpy as np
 import numpy.typing as npt
 
 from strongticket.subsetsum._exact import (
-    BUDGET,
-    FAR,
     LOOSEST,
     Bools,
-    Grid,
+    Floats,
+    Grids,
     Ints,
-    find_grid,
+    find_grids,
     floor_units,
+    is_far,
     to_grid,
+)
+from strongticket.subsetsum._inputs import (
+    MAX_ITEMS,
+    as_eps,
+    as_exponent,
+    as_pool,
+    as_size,
+    as_values,
+    refuse_large,
+    refuse_nonfinite,
 )
 from strongticket.subsetsum.batch import Batch
 from strongticket.subsetsum.goal import OBJECTIVES, Goal, Objective
 
-__all__ = ["MAX_ITEMS", "Problem", "pose"]
-
-MAX_ITEMS = 62
-_ROWS = 1 << 14
+__all__ = ["MAX_ITEMS", "Chunk", "Problem", "pose"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,26 +42,75 @@ class Problem:
     """A checked batch of instances: the arrays as given, and how to read them as integers.
 
     Attributes:
-        items: values of the pools, [pools, n].
-        targets: sorted by pool where pools are shared, [batch].
-        pool: row of `items` of each target, ascending; None: target b has row b.
+        items: values of the pools that are used, [pools, n].
+        targets: sorted by grid, then by pool, [batch].
+        pool: row of `items` of each target, [batch]; None: target b has row b.
+        shared: several targets may draw from one row.
         order: place of each target in what the user gave; None where nothing was sorted.
+        exponent: the unit of each target's integers is 2^exponent, ascending, [batch].
+        certified: the target and its items are multiples of the unit, [batch].
     """
 
     items: npt.NDArray[Any]
     targets: npt.NDArray[Any]
     pool: Ints | None
+    shared: bool
     order: Ints | None
     objective: Objective
     eps: Fraction | None
     size: int | None
-    grid: Grid
+    exponent: Ints
+    certified: Bools
     integral: bool
+
+    def __len__(self) -> int:
+        return len(self.targets)
 
     @property
     def n(self) -> int:
         """Number of items of each instance."""
         return int(self.items.shape[1])
+
+    def groups(self) -> Iterator[Chunk]:
+        """The targets, cut where the grid changes."""
+        change = (np.diff(self.exponent) != 0) | np.diff(self.certified)
+        starts = [0, *(np.flatnonzero(change) + 1).tolist()]
+        for start, stop in zip(starts, [*starts[1:], len(self)], strict=True):
+            if start < stop:  # not so where there is no target at all
+                yield Chunk(self, start, stop)
+
+
+@dataclass(frozen=True, eq=False)
+class Chunk:
+    """Targets start:stop of a problem, one at least, all on one grid and so with one goal in integer units."""
+
+    problem: Problem
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def split(self, step: int) -> Iterator[Chunk]:
+        """Parts of at most `step` targets."""
+        for start in range(self.start, self.stop, step):
+            yield Chunk(self.problem, start, min(start + step, self.stop))
+
+    @property
+    def place(self) -> slice | Ints:
+        """Where the targets stood in what the user gave."""
+        order = self.problem.order
+        return slice(self.start, self.stop) if order is None else order[self.start : self.stop]
+
+    @property
+    def exponent(self) -> int:
+        """The unit of the integers is 2^exponent."""
+        return int(self.problem.exponent[self.start])
+
+    @property
+    def certified(self) -> bool:
+        """The values are multiples of the unit."""
+        return bool(self.problem.certified[self.start])
 
     @property
     def roundings(self) -> int:
@@ -62,57 +118,76 @@ class Problem:
 
         Each of n + 1 values moves by at most half a unit; where no item may vanish, by at most one.
         """
-        if self.grid.certified:
+        if self.certified:
             return 0
-        return 2 * (self.n + 1) if self.objective == "fixed_size" else self.n + 1
+        return 2 * (self.problem.n + 1) if self.problem.objective == "fixed_size" else self.problem.n + 1
 
     @property
     def goal(self) -> Goal:
         """The objective in integer units: eps itself on the grid, off the grid less what rounding may cost."""
-        if self.eps is None:
-            return Goal(self.objective, None, self.size)
-        units = floor_units(self.eps, self.grid.exponent)
-        if not self.grid.certified:
+        problem = self.problem
+        if problem.eps is None:
+            return Goal(problem.objective, None, problem.size)
+        units = floor_units(problem.eps, self.exponent)
+        if not self.certified:
             units = max(units - (self.roundings + 1) // 2, -1)
-        return Goal(self.objective, min(units, LOOSEST), self.size)
+        return Goal(problem.objective, min(units, LOOSEST), problem.size)
 
     @property
     def beyond(self) -> int:
         """Integer errors above this are surely beyond eps."""
-        assert self.eps is not None
-        return min(floor_units(self.eps, self.grid.exponent) + 1 + (self.roundings + 1) // 2, LOOSEST)
+        assert self.problem.eps is not None
+        return min(floor_units(self.problem.eps, self.exponent) + 1 + (self.roundings + 1) // 2, LOOSEST)
 
-    def batch(self, start: int, stop: int) -> Batch:
-        """Instances start:stop on the grid, in arrays that kernels can read."""
-        rows, pool = self._rows(start, stop)
-        items, targets = self.items[rows], self.targets[start:stop]
-        if not self.integral:
-            exponent = self.grid.exponent
-            whole = to_grid(items.astype(np.float64), exponent)
-            if self.objective == "fixed_size" and not self.grid.certified:
+    @property
+    def sharing(self) -> float:
+        """Average number of targets per row of items, as the solver gets them."""
+        _, pool = self._rows()
+        return 1.0 if pool is None else len(self) / (int(pool[-1]) + 1)
+
+    @property
+    def targets(self) -> Floats:
+        """The targets as they were given, as float64."""
+        return np.asarray(self.problem.targets[self.start : self.stop].astype(np.float64))
+
+    def batch(self) -> Batch:
+        """The instances on the grid, in arrays that kernels can read."""
+        rows, pool = self._rows()
+        items = self.problem.items[rows]
+        if self.problem.integral:
+            targets = self.problem.targets[self.start : self.stop]
+        else:
+            whole = to_grid(items.astype(np.float64), self.exponent)
+            if self.problem.objective == "fixed_size" and not self.certified:
                 whole = np.where((whole == 0) & (items != 0), np.sign(items).astype(np.int64), whole)
-            items, targets = whole, to_grid(targets.astype(np.float64), exponent)
+            items, targets = whole, to_grid(self.targets, self.exponent)
         return Batch(_as_kernel_input(items), _as_kernel_input(targets), pool)
 
-    def given(self, start: int, stop: int) -> npt.NDArray[Any]:  # [stop - start, n]
-        """The items of targets start:stop as they were given."""
-        rows, pool = self._rows(start, stop)
-        return self.items[rows] if pool is None else self.items[rows][pool]
+    def given(self) -> npt.NDArray[Any]:  # [targets, n]
+        """The items of each target as they were given."""
+        rows, pool = self._rows()
+        return self.problem.items[rows] if pool is None else self.problem.items[rows][pool]
 
-    def _rows(self, start: int, stop: int) -> tuple[slice, Ints | None]:
-        if self.pool is None:
-            return slice(start, stop), None
-        pool = self.pool[start:stop]
-        first = int(pool[0]) if len(pool) else 0
-        return slice(first, int(pool[-1]) + 1 if len(pool) else first), pool - first
+    def _rows(self) -> tuple[slice | Ints, Ints | None]:
+        """Rows of the problem's items that occur here, and which of them each target has; None: one each."""
+        if self.problem.pool is None:
+            return slice(self.start, self.stop), None
+        pool = self.problem.pool[self.start : self.stop]
+        # Off the grid several subsets may tie that are not equally good. Which one a solver takes must not depend on
+        # how many targets share a pool, so each gets its own row.
+        if not (self.problem.shared and self.certified):
+            return pool, None
+        new = np.diff(pool, prepend=-1) != 0
+        rows = pool[new]
+        if int(rows[-1]) - int(rows[0]) == len(rows) - 1:  # no copy
+            return slice(int(rows[0]), int(rows[-1]) + 1), pool - rows[0]
+        return rows, np.cumsum(new) - 1
 
-    def far(self, start: int, stop: int) -> Bools:
-        """Which of targets start:stop are too far from every subset for the integers."""
-        if self.integral:
-            return np.zeros(stop - start, bool)
-        with np.errstate(over="ignore", under="ignore"):
-            scaled = np.ldexp(self.targets[start:stop].astype(np.float64), -self.grid.exponent)
-        return np.abs(scaled) >= float(FAR)
+    def far(self) -> Bools:  # [targets]
+        """Which targets are too far from every subset for the integers."""
+        if self.problem.integral:
+            return np.zeros(len(self), bool)
+        return is_far(self.targets, self.exponent)
 
 
 def _as_kernel_input(values: npt.NDArray[Any]) -> Ints:
@@ -121,132 +196,59 @@ def _as_kernel_input(values: npt.NDArray[Any]) -> Ints:
     return values if values.flags.writeable else values.copy()
 
 
-def _as_array(values: Any, name: str, dims: tuple[int, ...], shape: str) -> npt.NDArray[Any]:
-    if hasattr(values, "detach"):  # a torch tensor, without importing torch
-        values = values.detach().cpu().numpy()
-    array = np.asarray(values)
-    if array.ndim not in dims:
-        raise ValueError(f"expected {name} of shape {shape}, got shape {array.shape}")
-    if array.dtype.kind not in "iuf" or array.dtype.itemsize > 8:
-        raise TypeError(f"expected {name} of an integer type or float16/32/64, got {array.dtype}: convert before")
-    return array
-
-
-def _as_eps(eps: Any, objective: Objective) -> Fraction | None:
-    if eps is None:
-        if objective in ("sparsest", "first_hit"):
-            raise ValueError(
-                f"expected eps, the tolerance in the units of the values, for objective {objective!r}; got None"
-            )
-        return None
-    if isinstance(eps, bool | np.bool_) or not isinstance(eps, int | float | Fraction | np.integer | np.floating):
-        raise TypeError(f"expected eps to be a number, got {eps!r}")
-    if not isinstance(eps, Fraction) and not math.isfinite(eps):
-        raise ValueError(f"expected a finite eps >= 0, got {eps}")
-    if eps < 0:
-        raise ValueError(f"expected eps >= 0, got {eps}")
-    return eps if isinstance(eps, Fraction) else Fraction(eps.item() if isinstance(eps, np.generic) else eps)
-
-
-def _as_size(size: Any, objective: Objective, n: int) -> int | None:
-    if objective != "fixed_size":
-        if size is not None:
-            raise ValueError(f"expected size only with objective 'fixed_size', got size = {size!r} for {objective!r}")
-        return None
-    if isinstance(size, bool | np.bool_) or not isinstance(size, int | np.integer):
-        raise TypeError(f"expected size, the number of items to choose, for objective 'fixed_size'; got {size!r}")
-    if not 0 <= size <= n:
-        raise ValueError(f"expected a size from 0 to the number of items, {n}, got {size}")
-    return int(size)
-
-
-def _as_pool(pool: Any, items: npt.NDArray[Any], batch: int) -> Ints | None:
-    """Row of `items` for each target, or None where rows and targets go together."""
-    if pool is None:
-        if len(items) == batch:
-            return None
-        raise ValueError(
-            f"expected one target per row of items, got {len(items)} rows and {batch} targets: for a pool that all "
-            "targets share give items of shape [n], for several pools say which by pool"
-        )
-    index = np.asarray(pool.detach().cpu().numpy() if hasattr(pool, "detach") else pool)
-    if index.shape != (batch,) or index.dtype.kind not in "iu":
-        raise ValueError(
-            f"expected pool to be one row number per target, {batch} integers, got {index.dtype} of shape {index.shape}"
-        )
-    wrong = np.flatnonzero((index < 0) | (index >= len(items)))
-    if wrong.size:
-        at = int(wrong[0])
-        raise ValueError(f"expected pool in 0..{len(items) - 1}, the rows of items, got pool[{at}] = {index[at]}")
-    return index.astype(np.int64)
-
-
-def _refuse_nonfinite(items: npt.NDArray[Any], targets: npt.NDArray[Any], pool: Ints | None) -> None:
-    if not np.isfinite(targets).all():
-        at = int(np.flatnonzero(~np.isfinite(targets))[0])
-        raise ValueError(f"expected finite targets, got targets[{at}] = {targets[at]}")
-    reach = np.empty(len(items), np.float64)
-    for start in range(0, len(items), _ROWS):
-        part = items[start : start + _ROWS]
-        if not np.isfinite(part).all():
-            row, column = (int(v[0]) for v in np.nonzero(~np.isfinite(part)))
-            raise ValueError(f"expected finite items, got items[{start + row}, {column}] = {part[row, column]}")
-        with np.errstate(over="ignore"):
-            reach[start : start + _ROWS] = np.abs(part).sum(1, dtype=np.float64)
-    with np.errstate(over="ignore"):
-        reach = (reach if pool is None else reach[pool]) + np.abs(targets, dtype=np.float64)
-    if not (reach < 2.0**1022).all():
-        at = int(np.flatnonzero(~(reach < 2.0**1022))[0])
-        raise ValueError(f"expected sum |items| + |target| below 2^1022, got more in row {at}: scale the values down")
-
-
-def _refuse_large(items: npt.NDArray[Any], targets: npt.NDArray[Any]) -> None:
-    if targets.size and max(-int(targets.min()), int(targets.max())) > FAR:
-        at = next(r for r, z in enumerate(targets.tolist()) if abs(z) > FAR)
-        raise ValueError(f"expected integer targets within +-2^61, got targets[{at}] = {targets[at]}")
-    if items.size and items.shape[1] * max(-int(items.min()), int(items.max())) >= BUDGET:
-        for row, values in enumerate(items.tolist()):
-            if sum(abs(v) for v in values) >= BUDGET:
-                raise ValueError(f"expected sum |items| < 2^60 in every row, got more in row {row}: use a coarser grid")
-
-
-def pose(items: Any, targets: Any, objective: Any, *, eps: Any, size: Any, pool: Any, exponent: int | None) -> Problem:
-    """Refuse bad input, naming the first offending index, and find the grid.
+def pose(items: Any, targets: Any, objective: Any, *, eps: Any, size: Any, pool: Any, exponent: Any) -> Problem:
+    """Refuse bad input, naming the first offending index, and find the grids. Rows that no target uses play no part.
 
     Raises:
         TypeError: not numbers, or integers mixed with floats.
-        ValueError: shapes, NaN or infinite values, values beyond the budget, more than 62 items, a bad eps, size or
-            pool.
+        ValueError: shapes, NaN or infinite values, values beyond the budget, more than 62 items, a bad eps, size,
+            exponent or pool.
     """
     if objective not in OBJECTIVES:
         raise ValueError(f"expected objective in {OBJECTIVES}, got {objective!r}")
-    items = _as_array(items, "items", (1, 2), "[batch, n], or [n] shared by all targets")
-    targets = _as_array(targets, "targets", (1,), "[batch]")
+    items, targets = as_values(items, targets)
     if items.ndim == 1:
         if pool is not None:
             raise ValueError(f"expected pool only with several rows of items, got items of shape {items.shape}")
         items, pool = items[None], np.zeros(len(targets), np.int64)
-    if items.shape[1] > MAX_ITEMS:
-        raise ValueError(f"expected at most {MAX_ITEMS} items (a mask is one int64), got {items.shape[1]}")
-    index = _as_pool(pool, items, len(targets))
-    tolerance, count = _as_eps(eps, objective), _as_size(size, objective, items.shape[1])
-    integral = items.dtype.kind in "iu"
-    if integral != (targets.dtype.kind in "iu"):
-        raise TypeError(
-            f"expected items and targets both integer or both floating point, got {items.dtype} and {targets.dtype}"
-        )
+    index = as_pool(pool, len(items), len(targets))
+    tolerance, count = as_eps(eps, objective), as_size(size, objective, items.shape[1])
+    unit = as_exponent(exponent, items.dtype)
+    items, index, names = _used(items, index)
+    integral, row = items.dtype.kind in "iu", slice(None) if index is None else index
     if integral:
-        if exponent is not None and not isinstance(exponent, int | np.integer):
-            raise TypeError(f"expected exponent to be an integer, got {exponent!r}")
-        _refuse_large(items, targets)
-        grid = Grid(int(exponent or 0), True)
+        refuse_large(items, targets, names)
+        grids = Grids(np.full(len(targets), unit), np.ones(len(targets), bool))
     else:
-        if exponent is not None:
-            raise ValueError(f"expected exponent only with integer values, got {exponent} with {items.dtype}")
-        _refuse_nonfinite(items, targets, index)
-        grid = find_grid(items, targets)
-    order = None
-    if index is not None and (np.diff(index) < 0).any():
-        order = np.argsort(index, kind="stable")
-        index, targets = index[order], targets[order]
-    return Problem(items, targets, index, order, objective, tolerance, count, grid, integral)
+        reach = refuse_nonfinite(items, targets, row, names)
+        grids = find_grids(items, targets.astype(np.float64), row, reach)
+    shared, order = index is not None, _order(grids, index)
+    sorted_exponent, sorted_certified = grids.exponent, grids.certified
+    if order is not None:
+        index, targets = order if index is None else index[order], targets[order]
+        sorted_exponent, sorted_certified = sorted_exponent[order], sorted_certified[order]
+    return Problem(
+        items, targets, index, shared, order, objective, tolerance, count, sorted_exponent, sorted_certified, integral
+    )
+
+
+def _used(items: npt.NDArray[Any], pool: Ints | None) -> tuple[npt.NDArray[Any], Ints | None, Ints | range]:
+    """The rows that some target uses, the targets' rows among them, and what the user calls them."""
+    if pool is None:
+        return items, None, range(len(items))
+    used = np.zeros(len(items), bool)
+    used[pool] = True
+    if used.all():
+        return items, pool, range(len(items))
+    return items[used], (np.cumsum(used) - 1)[pool], np.flatnonzero(used)
+
+
+def _order(grids: Grids, pool: Ints | None) -> Ints | None:
+    """The order by grid and pool, or None where it is as given."""
+    exponent, certified = grids.exponent, grids.certified
+    if len(exponent) and ((exponent != exponent[0]) | (certified != certified[0])).any():
+        # the sort is stable, so that targets without pools keep their order
+        return np.lexsort((certified, exponent) if pool is None else (pool, certified, exponent))
+    if pool is not None and (np.diff(pool) < 0).any():
+        return np.argsort(pool, kind="stable")
+    return None

@@ -33,12 +33,15 @@ def solver(backend: str = "auto") -> AbstractSubsetSumSolver:
             - "auto": "numba" where it is installed, else "torch".
 
     Raises:
+        TypeError: not a name.
         ValueError: an unknown name.
         ImportError: the package behind the name is not installed.
 
     >>> solver("brute").name
     'brute'
     """
+    if not isinstance(backend, str):
+        raise TypeError(f"expected backend to be one of the names {BACKENDS} or a solver, got {backend!r}")
     name, _, detail = backend.partition(":")
     if name == "auto":
         name = "numba" if find_spec("numba") else "torch"
@@ -81,47 +84,53 @@ def solve(
     """Choose, for each target, the items whose sum comes nearest to it, or the fewest that come within eps.
 
     Integer values are solved exactly. Floating-point values are solved exactly where they are multiples of one power
-    of two within the budget (all float32 and most float64 random numbers are); otherwise they are rounded to the
-    finest grid that fits and the result says so (`certified`, `bound`); errors are always those of the values given.
+    of two within the budget (all float32 and most float64 random numbers are); elsewhere a row is rounded to the finest
+    grid that fits it and the result says so (`certified`, `bound`); errors are always those of the values given.
 
     **Ties.** Among equally good subsets the rule names the one of least |error|, then of fewest items, then of the
-    smallest mask as an integer ("sparsest": size before error). Equal errors (and sizes, for "sparsest") are promised
-    across backends, threads, batch sizes and batch orders; equal masks wherever the best subset is unique, and wherever
-    the result says `canonical`: elsewhere the choice among ties was left to the backend. Zero items are never chosen,
-    so rows may be padded.
+    smallest mask as an integer ("sparsest": size before error). Where certified, equal errors (and sizes, for
+    "sparsest") are promised across backends; equal masks wherever the best subset is unique, and wherever the result
+    says `canonical`: elsewhere the choice among ties was left to the backend. Zero items are never chosen, so rows may
+    be padded.
+
+    **Batches.** A row's error, outcome and bound do not depend on the rest of the batch, nor on its order or the
+    number of threads; only the unit `exponent` of exact errors may. Rows of `items` that no target uses are not
+    looked at.
 
     Args:
         items: values to choose from, n <= 62, integer or floating point, array or CPU/GPU tensor: a row for each
             target, or one row [n] that all targets share, or the rows of several pools. Integers need
-            sum |items| < 2^60 in each row. A C-contiguous int64 array is not copied.
+            sum |items| < 2^60 in each row. A C-contiguous int64 array is not copied for the backends named here.
         targets: the sums to reach, of the same kind. Integers must lie within +-2^61.
         objective: "min_error": least |target - sum|. "sparsest": fewest items with |target - sum| <= eps, and among
-            those of that size the least error; where nothing is within eps, the subset of least error. "fixed_size":
+            those of that size the least error; where nothing is within eps, the subset of least error, if n allows to
+            find it ("numba", n > 40: a search of up to seven items, then, to n = 48, the costly minimum). "fixed_size":
             least |target - sum| with exactly `size` nonzero items. "first_hit": any subset within eps, by the exact
             minimum over growing prefixes of the items (not the same subset from every backend).
         eps: tolerance in the units of the values, >= 0. None (min_error, fixed_size): any error counts as found.
         size: number of items to choose, for "fixed_size".
         pool: row of `items` that each target draws from, where targets share pools.
-        exponent: integer values stand for multiples of 2^exponent (default 0); eps and errors are scaled by it.
+        exponent: integer values stand for multiples of 2^exponent (default 0, from -1074 to 960); eps and absolute
+            errors are scaled by it.
         backend: a name (see `solver`) or a solver.
         threads: number of threads (default: all available cores); used by the numba backends.
         progress: called, in the calling thread, with the number of instances finished since the last call.
 
     Raises:
-        TypeError: values that are not numbers, or integers mixed with floats.
+        TypeError: values that are not numbers, integers mixed with floats, tensors that numpy cannot hold.
         ValueError: wrong shapes, NaN or infinite values (named by index), too many items, values beyond the budget.
 
     >>> import numpy as np
     >>> result = solve(np.array([[0.5, -0.25, 0.625]]), np.array([0.375]), backend="brute")
     >>> result.chosen(3), result.errors(), result.certified
-    (array([[False,  True,  True]]), array([0.]), True)
+    (array([[False,  True,  True]]), array([0.]), array([ True]))
     >>> result = solve([[8, 5, 3, 1]], [9], objective="sparsest", eps=1, backend="brute")
     >>> result.chosen(4), result.error, result.size
     (array([[ True, False, False, False]]), array([1]), array([1]))
     >>> solve([8, 5, 3, 1], [9, 4], objective="fixed_size", size=2, backend="brute").mask.tolist()  # one shared pool
     [9, 12]
     """
-    chosen = solver(backend) if isinstance(backend, str) else backend
+    chosen = backend if isinstance(backend, AbstractSubsetSumSolver) else solver(backend)
     return chosen.solve(
         items,
         targets,
@@ -156,5 +165,5 @@ def pareto(
     >>> pareto([[8, 4, 1]], [5], backend="brute").error.tolist()
     [[5, 1, 0, -8]]
     """
-    chosen = solver(backend) if isinstance(backend, str) else backend
+    chosen = backend if isinstance(backend, AbstractSubsetSumSolver) else solver(backend)
     return chosen.fronts(items, targets, pool=pool, exponent=exponent, threads=threads, progress=progress)

@@ -13,6 +13,7 @@ from strongticket.subsetsum import (
     AbstractSubsetSumSolver,
     Batch,
     BruteForceSolver,
+    Choice,
     Goal,
     NumbaSolver,
     Outcome,
@@ -22,10 +23,15 @@ from strongticket.subsetsum import (
 )
 from strongticket.testing.subset_sums import (
     Instances,
+    brute_force,
+    brute_force_sizes,
     check_subset_sum_solver,
     check_subset_sums,
+    long_subset_sums,
     planted_subset_sums,
+    pooled_subset_sums,
     subset_sum_instances,
+    widest_subset_sums,
 )
 
 FAST = [NumbaSolver(), PlainSolver(), TorchSolver()]
@@ -58,32 +64,136 @@ class _Broken(AbstractSubsetSumSolver):
         self.fault = fault
 
     def chunk_size(self, n, goal, sharing=1.0):
-        return 8
+        return 64
+
+    def most_items(self, objective):
+        return 16
 
     def choose(self, batch, goal):
         dense = self.fault == "dense" and goal.objective == "sparsest"
-        right = BruteForceSolver().choose(batch, Goal("min_error", goal.eps) if dense else goal)
+        exact = BruteForceSolver()
+        right = exact.choose(batch, Goal("min_error", goal.eps) if dense else goal)
+        mask = right.mask
+        sized = goal.objective == "fixed_size"
         if self.fault == "empty":
-            return replace(right, mask=np.zeros_like(right.mask))
-        if self.fault == "unproved":
-            return replace(right, proved=np.zeros_like(right.proved))
+            return replace(right, mask=np.zeros_like(mask))
+        if self.fault in ("unproved", "doubting"):
+            return replace(right, proved=np.zeros_like(right.proved), canonical=np.zeros_like(right.proved))
         if self.fault == "stray bit":
-            return replace(right, mask=right.mask | (1 << batch.n))
+            return replace(right, mask=mask | (1 << batch.n))
         if self.fault == "wrong pool" and batch.pool is not None:
             return self.choose(Batch(batch.items[batch.pool * 0], batch.targets), goal)
-        if self.fault == "wrong size" and goal.objective == "fixed_size":
-            return BruteForceSolver().choose(batch, Goal("min_error", goal.eps))
+        if self.fault == "wrong size" and sized:
+            return exact.choose(batch, Goal("min_error", goal.eps))
         if self.fault == "ties":  # solved in reverse order of items, which is as good but for ties
-            other = BruteForceSolver().choose(Batch(batch.rows()[:, ::-1].copy(), batch.targets), goal)
+            other = exact.choose(Batch(batch.rows()[:, ::-1].copy(), batch.targets), goal)
             flipped = sum(((other.mask >> i) & 1) << (batch.n - 1 - i) for i in range(batch.n)) + 0 * other.mask
             return replace(right, mask=flipped)
+        if self.fault == "float64":
+            return Choice(_in_float64(batch, goal), right.proved, ~right.proved)
+        if self.fault == "late rows" and not sized:  # one row after the first block of lanes
+            return replace(right, mask=np.where(np.arange(len(mask)) == 16, 0, mask))
+        if self.fault == "sorts in place":
+            batch.items.sort(axis=1)
+        if self.fault == "clears items":
+            batch.items[:] = 0
+        if self.fault == "shifts targets":
+            batch.targets[:] += 1
+        if self.fault == "clears pool" and batch.pool is not None:
+            batch.pool[:] = 0
+        nothing = np.zeros(len(batch), bool)
+        guess = mask if sized else np.zeros_like(mask)
+        if self.fault == "modest":  # an honest heuristic: it proves nothing
+            return Choice(guess, nothing, nothing)
+        if self.fault == "claims the minimum" and goal.eps is None:
+            return Choice(guess, ~nothing, nothing)
+        if self.fault == "claims the sparsest" and goal.objective == "sparsest":
+            least = exact.choose(batch, Goal("min_error", goal.eps)).mask
+            return Choice(least, ~nothing, nothing)
+        if self.fault == "claims there is none" and goal.eps is not None and not sized:
+            return Choice(guess, ~nothing, nothing)
         return right
 
+    def choose_sizes(self, batch):
+        if self.fault == "sizes without pool":
+            batch = Batch(np.resize(batch.items, (len(batch), batch.n)), batch.targets)
+        return super().choose_sizes(batch)
 
-@pytest.mark.parametrize("fault", ["empty", "unproved", "dense", "stray bit", "wrong pool", "wrong size", "ties"])
+
+def _in_float64(batch: Batch, goal: Goal) -> np.ndarray:
+    """All subsets by the tie rule, in floating-point arithmetic."""
+    place = np.arange(batch.n)
+    bits = (np.arange(1 << batch.n)[:, None] >> place) & 1
+    error = np.abs(batch.targets[:, None].astype(float) - batch.rows().astype(float) @ bits.T.astype(float))
+    error[(batch.rows() == 0).astype(int) @ bits.T > 0] = np.inf
+    size = np.broadcast_to(bits.sum(1), error.shape)
+    if goal.objective == "fixed_size":
+        error[size != goal.size] = np.inf
+    hit = error <= goal.limit
+    if goal.objective == "sparsest":
+        least = np.where(hit, size, batch.n + 1).min(1, keepdims=True)
+        error[hit.any(1)[:, None] & ~(hit & (size == least))] = np.inf
+    return np.array([np.lexsort((s, e))[0] for e, s in zip(error, size, strict=True)], np.int64)
+
+
+WRITES = ["sorts in place", "clears items", "shifts targets", "clears pool"]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    ["empty", "unproved", "dense", "stray bit", "wrong pool", "wrong size", "ties", "float64", "late rows", *WRITES,
+     "sizes without pool", "modest"],
+)  # fmt: skip
 def test_conformance_check_can_fail(fault: str) -> None:
     with pytest.raises(AssertionError):
-        check_subset_sum_solver(_Broken(fault), max_items=6, max_examples=100)
+        check_subset_sum_solver(_Broken(fault), max_items=6, max_examples=60)
+
+
+@pytest.mark.parametrize("fault", ["claims the minimum", "claims the sparsest", "claims there is none"])
+def test_conformance_check_of_heuristics_can_fail(fault: str) -> None:
+    with pytest.raises(AssertionError):
+        check_subset_sum_solver(_Broken(fault), max_items=6, max_examples=60, exact=False)
+
+
+@pytest.mark.parametrize("fault", ["none", "modest", "doubting"])
+def test_conformance_check_passes_honest_heuristics(fault: str) -> None:
+    check_subset_sum_solver(_Broken(fault), max_items=6, max_examples=30, exact=False)
+
+
+@pytest.mark.parametrize("fault", WRITES)
+@pytest.mark.parametrize("objective", ["min_error", "fixed_size", "sparsest", "first_hit"])
+def test_a_solver_that_writes_cannot_spoil_the_arrays_it_was_asked_about(fault: str, objective: str) -> None:
+    rng = np.random.default_rng(0)
+    items, targets, pool = rng.integers(1, 999, (3, 6)), rng.integers(1, 999, 9), np.arange(9) // 3
+    before = items.copy(), targets.copy(), pool.copy()
+    options = {
+        "objective": objective,
+        "pool": pool,
+        "eps": None if objective == "fixed_size" else 5,
+        "size": 2 if objective == "fixed_size" else None,
+    }
+    result = _Broken(fault).solve(items, targets, **options)
+    fronts = _Broken(fault).fronts(items, targets, pool=pool)
+    for was, now in zip(before, (items, targets, pool), strict=True):
+        np.testing.assert_array_equal(was, now)
+    np.testing.assert_array_equal(result.error, targets - (result.chosen(6) * items[pool]).sum(1))
+    bits = (fronts.mask[:, :, None] >> np.arange(6)) & 1
+    np.testing.assert_array_equal(fronts.error, targets[:, None] - (bits * items[pool][:, None]).sum(2))
+
+
+def test_a_solver_must_give_one_mask_per_target() -> None:
+    class Short(AbstractSubsetSumSolver):
+        name = "short"
+
+        def chunk_size(self, n, goal, sharing=1.0):
+            return 8
+
+        def choose(self, batch, goal):
+            sure = np.ones(1, bool)
+            return Choice(np.zeros(1, np.int64), sure, sure)
+
+    with pytest.raises(AssertionError, match=r"'short': expected 2 masks, got shape \(1,\)"):
+        Short().solve([[1], [2]], [1, 2])
 
 
 def test_conformance_check_passes_what_is_right() -> None:
@@ -286,6 +396,96 @@ def test_large_n_is_sparse_or_refused() -> None:
         solve(items, targets, backend="numba")
     items, targets = products(2, 40, seed=4)
     assert np.abs(solve(items, targets, backend="numba").error).max() < 1 << 20
+
+
+def test_beyond_the_short_subsets_the_sparsest_falls_back_on_the_minimum() -> None:
+    items, _ = uniform(2, 41, seed=6)
+    items *= 2
+    hidden = items[:, :20].sum(1) + np.array([0, 1])  # twenty items, and an odd number that nothing reaches
+    result = solve(items, hidden, objective="sparsest", eps=0, backend="numba")
+    nearest = solve(items, hidden, backend="numba")
+    assert result.outcomes == [Outcome.NOT_FOUND, Outcome.NONE_EXISTS]  # a sparser one may exist for the first
+    np.testing.assert_array_equal(np.abs(result.error), np.abs(nearest.error))
+    assert result.error[0] == 0
+    assert (result.mask != 0).all()
+
+
+class _Lazy(AbstractSubsetSumSolver):
+    """Finds the minimum, but of the sparsest only the empty subset and what one item does."""
+
+    name = "lazy"
+
+    def most_items(self, objective):
+        return 9 if objective == "min_error" else 62
+
+    def chunk_size(self, n, goal, sharing=1.0):
+        return 3
+
+    def choose(self, batch, goal):
+        if goal.objective != "sparsest":
+            return BruteForceSolver().choose(batch, goal)
+        few = BruteForceSolver().choose(batch, Goal("fixed_size", None, 1)).mask
+        hit = np.abs(batch.errors(few)) <= goal.limit
+        return Choice(np.where(hit, few, 0), hit & (np.abs(batch.targets) > goal.limit), np.zeros(len(batch), bool))
+
+
+@given(subset_sum_instances(min_items=1, max_items=9) | long_subset_sums(max_items=5), st.integers(0, 50))
+def test_the_fallback_of_the_sparsest_claims_only_what_is_proved(instances: Instances, eps: int) -> None:
+    result = _Lazy().solve(instances.items, instances.targets, objective="sparsest", eps=eps)
+    check_subset_sums(result, instances, objective="sparsest", eps=eps, exact=False)
+    best = brute_force(instances.items, instances.targets, objective="sparsest", eps=eps)
+    for r, oracle in enumerate(best):
+        assert (result.outcomes[r] is Outcome.NONE_EXISTS) == (not oracle.reachable)
+        if not result.found[r] and instances.items.shape[1] and abs(int(instances.targets[r])) > eps:
+            least = brute_force(instances.items[r : r + 1], instances.targets[r : r + 1])[0]
+            assert abs(int(result.error[r])) == least.error
+
+
+def test_beyond_all_searches_the_best_one_known_is_given() -> None:
+    items, targets = uniform(2, 10, seed=1)
+    result = _Lazy().solve(items, targets, objective="sparsest", eps=0)
+    assert result.count(Outcome.NOT_FOUND) == 2
+    assert not result.mask.any()
+
+
+@pytest.mark.parametrize("solver", FAST, ids=ids)
+def test_house_solvers_leave_their_batches_alone(solver: AbstractSubsetSumSolver) -> None:
+    assert solver.reads_only  # so they get the arrays of the user, and the conformance check compares them
+    items, targets = products(40, 12, seed=1)
+    before, wanted, pool = items.copy(), targets.copy(), np.arange(40) // 2
+    for options in ({}, {"objective": "sparsest", "eps": 1 << 40}, {"objective": "fixed_size", "size": 3}):
+        solver.solve(items, targets, **options)
+        solver.solve(items, targets, pool=pool, **options)
+    solver.fronts(items, targets)
+    np.testing.assert_array_equal(items, before)
+    np.testing.assert_array_equal(targets, wanted)
+
+
+@given(st.data())
+def test_strategies_give_what_they_say(data: st.DataObject) -> None:
+    wide = data.draw(widest_subset_sums())
+    reach = [sum(map(abs, row)) for row in wide.items.tolist()]
+    assert all(1 << 58 <= r < 1 << 60 for r in reach)
+    long = data.draw(long_subset_sums())
+    assert 17 <= len(long.targets) <= 40
+    pooled = data.draw(pooled_subset_sums())
+    assert pooled.pool is not None
+    assert pooled.own().items.shape == (len(pooled.targets), pooled.n)
+    for mask, target, row in zip(*_planted(data.draw(planted_subset_sums())), strict=True):
+        assert sum(v for i, v in enumerate(row) if mask >> i & 1) == target
+
+
+def _planted(instances: Instances) -> tuple[list[int], list[int], list[list[int]]]:
+    assert instances.planted is not None
+    return instances.planted.tolist(), instances.targets.tolist(), instances.items.tolist()
+
+
+@given(subset_sum_instances(max_items=6, max_batch=3))
+def test_the_oracle_of_fronts_is_the_oracle_of_every_size(instances: Instances) -> None:
+    fronts = brute_force_sizes(instances.items, instances.targets)
+    for k in range(instances.n + 1):
+        best = brute_force(instances.items, instances.targets, objective="fixed_size", size=k)
+        assert [front[k] for front in fronts] == best
 
 
 def test_missing_numba_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
