@@ -53,10 +53,11 @@ def step(
     """One SGD step of the scores of a layer, and a first selection: kept[i] is weight[i] for scores >= high, else 0.
 
     The score's gradient is sign(score) * weight * gradient (absolute), or weight * gradient. counts: scores above the
-    bracket, candidates in [low, high) (their keys go to `keys` as far as it reaches), and NaN; all are added to.
+    bracket, candidates in [low, high) (their keys go to `keys` as far as it reaches), and those that are NaN or
+    infinite; all are added to.
     """
     size = len(score)
-    zero = np.float32(0.0)
+    zero, infinite = np.float32(0.0), np.float32(np.inf)
     for start in range(0, size, BLOCK):
         stop = min(size, start + BLOCK)
         g, w, s = gradient[start:stop], weight[start:stop], score[start:stop]
@@ -76,7 +77,7 @@ def step(
             k[i] = w[i] if rank >= high else zero
             above += 1 if rank >= high else 0
             inside += 1 if (rank >= low and rank < high) else 0
-            wrong += 1 if new != new else 0
+            wrong += 0 if abs(new) < infinite else 1
         counts[0] += above
         counts[2] += wrong
         if inside:
@@ -90,7 +91,7 @@ def select(
 ) -> None:  # fmt: skip
     """The selection of `step` without the update."""
     size = len(score)
-    zero = np.float32(0.0)
+    zero, infinite = np.float32(0.0), np.float32(np.inf)
     for start in range(0, size, BLOCK):
         stop = min(size, start + BLOCK)
         w, s, k = weight[start:stop], score[start:stop], kept[start:stop]
@@ -100,11 +101,33 @@ def select(
             k[i] = w[i] if rank >= high else zero
             above += 1 if rank >= high else 0
             inside += 1 if (rank >= low and rank < high) else 0
-            wrong += 1 if rank != rank else 0
+            wrong += 0 if abs(rank) < infinite else 1
         counts[0] += above
         counts[2] += wrong
         if inside:
             _collect(s, absolute, low, high, keys, base + start, counts)
+
+
+@_jit
+def select_exactly(
+    weight: Floats, score: Floats, kept: Floats, absolute: bool, rank: Any, keys: Keys, base: int, counts: Keys
+) -> None:
+    """The selection of `select` around one rank: larger ones are kept, equal ones are candidates.
+
+    Ranks are compared as integers, because a processor that flushes subnormal numbers calls them equal to 0.
+    """
+    words = score.view(np.int32)
+    above, at = 0, counts[1]
+    for i in range(len(words)):
+        own = _rank(words[i], absolute)
+        kept[i] = weight[i] if own > rank else np.float32(0.0)
+        above += 1 if own > rank else 0
+        if own == rank:
+            if at < len(keys):
+                keys[at] = (own << 32) | (base + i)
+            at += 1
+    counts[0] += above
+    counts[1] = at
 
 
 @_jit
@@ -175,7 +198,7 @@ def settle(keys: Keys, count: int, base: int, weight: Floats, kept: Floats) -> A
 
 @_jit
 def threshold(score: Floats, count: int, absolute: bool) -> Any:
-    """The `count`-th largest score of a flat array by radix selection: no copy, three passes over the bits."""
+    """The rank of the `count`-th largest score of a flat array by radix selection: no copy, three passes."""
     words = score.view(np.int32)
     histogram = np.zeros(1 << 11, np.int64)
     prefix, rest = np.int64(0), count
@@ -192,4 +215,4 @@ def threshold(score: Floats, count: int, absolute: bool) -> Any:
             rest -= histogram[digit]
             digit -= 1
         prefix = (prefix << width) | digit
-    return _value(prefix - 0x80000000)
+    return prefix - 0x80000000

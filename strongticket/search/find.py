@@ -22,7 +22,7 @@ from strongticket.training.checkpoint import Checkpoint
 from strongticket.training.data import check_outputs, examples_of
 from strongticket.training.dense import finished, keeper_of
 from strongticket.training.log import Log
-from strongticket.training.loop import Epoch, Loop, deterministic_noise, thread_count
+from strongticket.training.loop import Epoch, Loop, TrainingError, deterministic_noise, thread_count
 from strongticket.training.parallel import Group, Parallel
 
 __all__ = ["Found", "find"]
@@ -135,6 +135,7 @@ def find(
         for part in [(examples.inputs, examples.labels), examples.validation]:
             if part is not None:
                 check_outputs(module, *part)
+        _check_last_batch(module, len(examples.labels), resolved.batch_size)
         examples = examples.to(place)
         module = module.to(place)
         if channels_last:
@@ -161,6 +162,16 @@ def find(
         module.load_state_dict(loop.best["module"])
         searcher.load_state_dict(loop.best["searcher"])
     return found_by(searcher, loop.history, loop.best_epoch, resolved, seed)
+
+
+def _check_last_batch(module: nn.Module, count: int, batch_size: int) -> None:
+    """Refuse a last batch of one example where batch normalisation would have to take its variance."""
+    flat = any(isinstance(part, nn.BatchNorm1d) for part in module.modules())
+    if flat and count % batch_size == 1:
+        raise ValueError(
+            f"{count} examples in batches of {batch_size} leave a last one of a single example, which batch "
+            "normalisation cannot take: choose another batch_size"
+        )
 
 
 def resolve(
@@ -207,6 +218,10 @@ class MaskObserver:
 
     def observe(self) -> dict[str, Any]:
         """Return what happened to the mask since the last look."""
+        try:
+            self._searcher.check()
+        except RuntimeError as error:
+            raise TrainingError(str(error)) from error
         before, self._before = self._before, self._look()
         return mask_details(self._searcher.method, self._searcher.scores, self._before, before)
 

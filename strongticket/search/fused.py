@@ -145,7 +145,7 @@ class FusedTopK:
     def _settle(self, segment: _Segment, spread: float, count: int, seen: npt.NDArray[np.int64]) -> None:
         if seen[2]:
             raise RuntimeError(
-                f"{int(seen[2])} scores became NaN: lower lr, or check the loss and the gradients for NaN"
+                f"{int(seen[2])} scores became NaN or infinite: lower lr, or check the loss and the gradients"
             )
         if count in (0, segment.size):
             for i in segment.layers:
@@ -155,10 +155,10 @@ class FusedTopK:
         rest = count - int(seen[0])
         if not 1 <= rest <= int(seen[1]) <= len(segment.keys):
             segment.misses += not math.isnan(segment.threshold)
-            exact = self._kernels.threshold(self._span(segment), count, self.absolute)
-            segment.keys = self._room(segment, exact)
-            seen = self._look(segment, exact, np.nextafter(exact, np.float32(np.inf)))
+            seen = self._afresh(segment, count)
             rest = count - int(seen[0])
+            if not 1 <= rest <= int(seen[1]):
+                raise AssertionError(f"selection of {count} of {segment.size} scores went wrong: {seen.tolist()}")
         base = self._starts[segment.layers[0]]
         keys = segment.keys[: int(seen[1])]
         chosen = math.nan
@@ -166,14 +166,23 @@ class FusedTopK:
             chosen = float(self._kernels.settle(keys, rest, self._starts[i] - base, self._weights[i], self._kept[i]))
         segment.settle(chosen, self.absolute, spread)
 
-    def _room(self, segment: _Segment, exact: np.float32) -> npt.NDArray[np.int64]:
-        """A buffer that holds all scores that equal the threshold."""
-        span = self._span(segment)
-        ties = int(np.count_nonzero((np.abs(span) if self.absolute else span) == exact))
-        return segment.keys if ties <= len(segment.keys) else np.empty(ties, np.int64)
+    def _afresh(self, segment: _Segment, count: int) -> npt.NDArray[np.int64]:
+        """Find the threshold without a prediction; the buffer then holds all scores that equal it."""
+        rank = self._kernels.threshold(self._span(segment), count, self.absolute)
+        base = self._starts[segment.layers[0]]
+        while True:
+            seen = np.zeros(3, np.int64)
+            for i in segment.layers:
+                self._kernels.select_exactly(
+                    self._weights[i], self._scores[i], self._kept[i], self.absolute,
+                    rank, segment.keys, self._starts[i] - base, seen,
+                )  # fmt: skip
+            if int(seen[1]) <= len(segment.keys):
+                return seen
+            segment.keys = np.empty(int(seen[1]), np.int64)
 
     def check(self) -> None:
-        """Nothing to do: every step looks for NaN."""
+        """Nothing to do: every step looks for NaN and infinite scores."""
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed search needs: scores, momenta and brackets."""

@@ -264,7 +264,10 @@ class _Sweep:
         self.update.choose(0.0)
         searched = {layer.name for layer in self.layers}
         state = self.module.state_dict()
-        self.still = {name: torch.stack([value] * len(runs)) for name, value in state.items() if name not in searched}
+        tied = set(runs[0].source.architecture.aliases)
+        self.still = {
+            name: torch.stack([value] * len(runs)) for name, value in state.items() if name not in searched | tied
+        }
         self.moving = {
             layer.name: torch.zeros((len(runs), *layer.shape), device=self.device, requires_grad=True)
             for layer in self.layers

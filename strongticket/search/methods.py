@@ -16,6 +16,7 @@ from typing import Literal, final
 import torch
 from torch import Tensor
 
+from strongticket import random
 from strongticket.reading import Kind, binary, mean_magnitude, rescaled
 from strongticket.search.layers import Layer, ScoreInit
 from strongticket.selection import ALLOCATIONS, Allocation, allocate, kept_count
@@ -46,6 +47,11 @@ class AbstractMethod(ABC):
     samples: bool = False
     """Whether the mask is drawn anew at every step."""
 
+    @property
+    def moves(self) -> bool:
+        """Whether the choice depends on how much of the search is over."""
+        return False
+
     @abstractmethod
     def masks(self, layers: Sequence[Layer], scores: Sequence[Tensor], state: MethodState) -> list[Tensor]:
         """Return what each weight is multiplied by, per layer [size]: bool, or small integers as float."""
@@ -67,8 +73,8 @@ class MethodState:
         progress: share of the search that is over, in [0, 1].
         step: number of steps taken.
         seed: of the draws that a method makes.
-        alive: Gem-Miner's survivors, per layer; empty for others.
-        thresholds: fixed thresholds, per layer; empty for others.
+        alive: Gem-Miner's survivors, per layer; None for others. Made by the first choice.
+        thresholds: fixed thresholds, per layer; None for others. Made by the first choice.
     """
 
     progress: float = 0.0
@@ -109,9 +115,14 @@ class AbstractTopK(AbstractMethod):
         """Whether scores are ranked by magnitude."""
         return True
 
+    @property
+    def moves(self) -> bool:
+        """Whether the density falls on the way."""
+        return self.levels > 1
+
     def density_at(self, progress: float) -> float:
         """Return the density at a share of the search."""
-        level = min(self.levels, math.floor(progress * self.levels) + 1)
+        level = min(self.levels, math.floor(progress * self.levels + 1e-9) + 1)
         return float(self.density ** (level / self.levels))
 
     def counts(self, layers: Sequence[Layer], progress: float) -> list[int]:
@@ -232,10 +243,10 @@ class Bernoulli(AbstractMethod):
     def masks(self, layers: Sequence[Layer], scores: Sequence[Tensor], state: MethodState) -> list[Tensor]:
         """Draw every weight."""
         masks = []
-        for i, score in enumerate(scores):
-            generator = torch.Generator(score.device).manual_seed((state.seed * 1_000_003 + state.step) * 4096 + i)
-            draw = torch.rand(score.shape, generator=generator, device=score.device)
-            masks.append(draw < torch.sigmoid(score))
+        for layer, score in zip(layers, scores, strict=True):
+            name = f"bernoulli/{state.step}/{layer.name}"
+            draw = random.UNIFORM23.tensor(state.seed, name, 0, layer.size, device=score.device, purpose=random.TRIAL)
+            masks.append(draw < 2 * torch.sigmoid(score) - 1)  # draws are uniform on (-1, 1)
         return masks
 
     def slope(self, score: Tensor, weight: Tensor, gradient: Tensor, mask: Tensor) -> Tensor:
@@ -321,6 +332,11 @@ class GemMiner(AbstractMethod):
         """Return W G and the slope of the penalty; dead scores never count again, so theirs does not matter."""
         return weight * gradient + 2 * self.penalty * score
 
+    @property
+    def moves(self) -> bool:
+        """Prunings come at shares of the search."""
+        return True
+
     def prunings(self, before: float, after: float) -> int:
         """Number of prunings that fall between two shares of the search: the j-th comes at j / (stages + 1)."""
         due = [min(self.stages, math.floor(share * (self.stages + 1) + 1e-9)) for share in (before, after)]
@@ -332,7 +348,7 @@ class GemMiner(AbstractMethod):
         count = int(flags.sum())
         share = 1 - self.density ** (1 / self.stages)
         keep = count - math.ceil(share * count)
-        left = flags & largest_unchecked(torch.where(flags, values, -1.0), keep)
+        left = flags & largest_unchecked(torch.where(flags, values, -math.inf), keep)
         return list(torch.split(left, [len(score) for score in scores]))
 
 

@@ -37,6 +37,7 @@ class PlainUpdate:
     ) -> None:
         self.layers, self.scores, self.weights = layers, scores, weights
         self.method, self.state, self.optimiser = method, state, optimiser
+        self._wrong = torch.zeros((), dtype=torch.bool, device=scores[0].device)
         self.masks: list[Tensor] = []
         self.effective: list[Tensor] = []
 
@@ -52,6 +53,7 @@ class PlainUpdate:
         self.optimiser.step()
         for score in self.scores:
             score.grad = None
+            self._wrong |= ~score.isfinite().all()
         self.choose()
 
     def choose(self) -> None:
@@ -60,10 +62,9 @@ class PlainUpdate:
         self.effective = [self.method.weigh(w, m) for w, m in zip(self.weights, self.masks, strict=True)]
 
     def check(self) -> None:
-        """Raise RuntimeError if a score is NaN; waits for the device."""
-        for layer, score in zip(self.layers, self.scores, strict=True):
-            if bool(score.isnan().any()):
-                raise RuntimeError(f"scores of {layer.name} became NaN: lower lr, or check the loss for NaN")
+        """Raise RuntimeError if a score has been NaN or infinite after some step; waits for the device."""
+        if bool(self._wrong):
+            raise RuntimeError("scores became NaN or infinite: lower lr, or check the loss and the gradients")
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed search needs."""

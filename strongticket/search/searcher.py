@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any, Literal
@@ -60,6 +61,8 @@ class ScoreOptimiser:
             raise ValueError(
                 f"expected momentum in [0, 1) and weight_decay >= 0, got {self.momentum} and {self.weight_decay}"
             )
+        if self.nesterov and (self.momentum == 0 or self.name != "sgd"):
+            raise ValueError("nesterov needs SGD with a momentum above 0")
 
 
 class Searcher:
@@ -113,13 +116,19 @@ class Searcher:
         self.kept_whole = tuple(keep)
         self.module = _fresh_module(source) if module is None else module
         self._parameters = _bind(self.module, source, self.layers, self.kept_whole)
+        self._owners = {name: _owner(self.module, name) for name in self._parameters}
         device = self._parameters[self.layers[0].name].device
         self.weights = [source.weight(layer.name).view(-1).to(device) for layer in self.layers]
         self.state = MethodState(seed=seed)
         self._generations: list[Tensor] | None = None
         scores = [initial_scores(layer, method.score_init, seed).to(device) for layer in self.layers]
-        self._update = _update(self, scores, optimiser or ScoreOptimiser(), fused and device.type == "cpu")
+        self.optimiser = optimiser or ScoreOptimiser()
+        self._update = _update(self, scores, self.optimiser, fused and device.type == "cpu")
         self._choose()
+        if isinstance(method, IteRand) and method.period == 1:
+            self._redraw(method)
+        if not (isinstance(method, AbstractTopK) and method.allocation == "global"):  # whose layers may still recover
+            self._warn_of_empty_layers()
 
     @property
     def scores(self) -> dict[str, Tensor]:
@@ -144,19 +153,24 @@ class Searcher:
         self.module.zero_grad(set_to_none=True)
 
     @torch.no_grad()
-    def step(self, lr: float, *, progress: float = 0.0) -> None:
+    def step(self, lr: float, *, progress: float | None = None) -> None:
         """Move the scores along the gradients that `backward` left in the parameters, and choose anew.
 
         Args:
             lr: learning rate of the scores.
             progress: share of the search that is over after this step, in [0, 1]; only methods that change on the way
-                look at it.
+                (annealed densities, Gem-Miner) need it.
 
         Raises:
-            RuntimeError: a searched parameter has no gradient, or (with the compiled update) a score became NaN.
+            RuntimeError: a searched parameter has no gradient or was replaced, or (with the compiled update) a score
+                became NaN or infinite: the search cannot go on then, but from a saved state.
+            ValueError: no progress for a method that needs it.
         """
+        if progress is None and self.method.moves:
+            raise ValueError(f"{self.method.key} changes on the way: give step() the share of the search that is over")
         gradients = [self._gradient(layer) for layer in self.layers]
-        before, self.state.progress = self.state.progress, progress
+        before, self.state.progress = self.state.progress, self.state.progress if progress is None else progress
+        progress = self.state.progress
         self.state.step += 1
         self._update.step(gradients, lr)
         if isinstance(self.method, IteRand) and (self.state.step + 1) % self.method.period == 0:
@@ -173,10 +187,37 @@ class Searcher:
         self._choose()
 
     def _gradient(self, layer: Layer) -> Tensor:
-        gradient = self._parameters[layer.name].grad
+        gradient = self._bound(layer.name).grad
         if gradient is None:
             raise RuntimeError(f"{layer.name} has no gradient: call backward() on a loss of the module before step()")
+        gradient = gradient.to_dense() if gradient.is_sparse else gradient
         return gradient.float().contiguous().view(-1)
+
+    def _bound(self, name: str) -> nn.Parameter:
+        """The parameter, after a look whether the module still holds it."""
+        owner, leaf = self._owners[name]
+        parameter = owner._parameters.get(leaf)
+        if parameter is not self._parameters[name] or parameter.dtype != torch.float32:
+            raise RuntimeError(f"{name} of the module was replaced or converted: make a new Searcher for the module")
+        return parameter
+
+    def check(self) -> None:
+        """Look for what steps do not wait for: scores that became NaN or infinite, parameters that were replaced.
+
+        Raises:
+            RuntimeError: there is such a thing.
+        """
+        self._update.check()
+        for layer in self.layers:
+            self._bound(layer.name)
+
+    def _warn_of_empty_layers(self) -> None:
+        empty = [name for name, count in self.kept.items() if count == 0]
+        if empty and isinstance(self.method, AbstractTopK) and self.method.density > 0:
+            warnings.warn(
+                f"density {self.method.density} ({self.method.allocation}) keeps nothing of {empty}: all signals end",
+                stacklevel=3,
+            )
 
     def _choose(self) -> None:
         with torch.no_grad():
@@ -187,6 +228,7 @@ class Searcher:
         """Write the effective weights into the module."""
         for layer, effective in zip(self.layers, self._update.effective, strict=True):
             self._parameters[layer.name].copy_(effective.view(layer.shape))
+        torch.clear_autocast_cache()  # which would go on handing out the weights of the step before
 
     def _redraw(self, method: IteRand) -> None:
         """Draw some of the dropped weights anew; what is kept does not change."""
@@ -204,16 +246,18 @@ class Searcher:
     def ticket(self, *, threshold: float | None = None) -> Ticket:
         """Return what was found: the source, the mask and how kept weights are read, with what else the module learned.
 
-        It is the network that the module holds now, bit for bit. Of Bernoulli masks that is the present sample, or,
-        with a threshold, the one network that the probabilities point to; the module holds that one after
-        `module.load_state_dict(ticket.module().state_dict())`.
+        It is the network that the module holds, bit for bit, unless someone else wrote to it since the last step. Of
+        Bernoulli masks that is the present sample, or, with a threshold, the one network that the probabilities point
+        to; the module holds that one after `module.load_state_dict(ticket.module().state_dict())`.
 
         Args:
             threshold: in [0, 1), for Bernoulli masks alone: keep the weights whose probability is above it.
 
         Raises:
             ValueError: a threshold of another method, or out of range.
+            RuntimeError: see `check`.
         """
+        self.check()
         masks = self.masks() if threshold is None else self._likely(threshold)
         masks = {name: mask.cpu() for name, mask in masks.items()}
         kept = {
@@ -227,6 +271,8 @@ class Searcher:
             layer.name: event[kept[layer.name].view(-1)].numpy()
             for layer, event in zip(self.layers, self._generations or [], strict=False)
         }
+        if any(not kept[layer.name].any() for layer in self.layers):
+            self._warn_of_empty_layers()
         state = self.module.state_dict()
         dense = {name: state[name] for name in self.source.architecture.state}
         return Ticket(self.source, Mask(kept), dense, reading=Reading(kinds, factors, redraws))
@@ -248,7 +294,23 @@ class Searcher:
             "thresholds": self.state.thresholds,
             "generations": None if self._generations is None else [events.clone() for events in self._generations],
         }
-        return {"method": repr(self.method), "source": self.source.digest, **state}
+        self.check()
+        return {**self._identity(), **state}
+
+    def _identity(self) -> dict[str, Any]:
+        return {
+            "method": repr(self.method),
+            "source": self.source.digest,
+            "seed": self.seed,
+            "optimiser": repr(self.optimiser),
+            "names": [layer.name for layer in self.layers],
+            "keep": list(self.kept_whole),
+            "kind": type(self._update).__name__,
+        }
+
+    def __deepcopy__(self, memo: Any) -> Searcher:
+        """Refuse: a search and its module belong together."""
+        raise TypeError("a Searcher is not copied: make another one and give it this one's state_dict()")
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state_dict` was taken.
@@ -256,9 +318,10 @@ class Searcher:
         Raises:
             ValueError: the state is of another search.
         """
-        mine = {"method": repr(self.method), "source": self.source.digest}
-        if any(state[key] != value for key, value in mine.items()):
-            raise ValueError(f"the state is of another search: expected {mine}, got {[state[key] for key in mine]}")
+        other = {k: (v, state.get(k)) for k, v in self._identity().items() if state.get(k) != v}
+        if other:
+            told = "; ".join(f"{key} {mine!r} here, {saved!r} in the state" for key, (mine, saved) in other.items())
+            raise ValueError(f"the state is of another search: {told}")
         with torch.no_grad():
             self.state.progress, self.state.step = state["progress"], state["step"]
             self.state.alive, self.state.thresholds = state["alive"], state["thresholds"]
@@ -285,11 +348,7 @@ def _bind(
 ) -> dict[str, nn.Parameter]:
     """The module's searched parameters by name, ready for gradients; the other random ones are kept whole or zeroed."""
     parameters = dict(module.named_parameters())
-    wrong = [
-        name for name, shape in source.shapes.items() if tuple(getattr(parameters.get(name), "shape", ())) != shape
-    ]
-    if wrong:
-        raise ValueError(f"the module is not a {source.architecture.id}: parameter {wrong[0]!r} is missing or differs")
+    _check_module(module, source)
     searched = {layer.name for layer in layers}
     if unknown := [name for name in keep if name not in source.shapes or name in searched]:
         raise ValueError(f"expected random parameters that are not searched in keep, got {unknown}")
@@ -298,9 +357,33 @@ def _bind(
         if name not in searched:
             with torch.no_grad():
                 parameters[name].copy_(source.weight(name) if name in keep else torch.zeros(()))
-    if not all(parameters[name].dtype == torch.float32 for name in searched):
-        raise ValueError("expected float32 parameters: for lower precision run the module under torch.autocast")
     return {name: parameters[name] for name in searched}
+
+
+def _owner(module: nn.Module, name: str) -> tuple[nn.Module, str]:
+    """The submodule that holds a parameter, and the parameter's name there."""
+    path, _, leaf = name.rpartition(".")
+    return module.get_submodule(path), leaf
+
+
+def _check_module(module: nn.Module, source: Source) -> None:
+    """Refuse a module that is not of the source's architecture: other names, shapes, dtypes or ties."""
+    architecture = source.architecture
+    expected = {name: (tuple(shape), "float32") for name, shape in architecture.shapes.items()}
+    expected |= {name: (tuple(shape), dtype) for name, (shape, dtype) in architecture.state.items()}
+    aliases = dict(architecture.aliases)
+    state = module.state_dict(keep_vars=True)
+    found = {name: (tuple(v.shape), str(v.dtype).removeprefix("torch.")) for name, v in state.items()}
+    for name in [*expected, *aliases, *found]:
+        wanted = expected.get(aliases.get(name, name))
+        if found.get(name) != wanted:
+            raise ValueError(
+                f"the module is not a {architecture.id}: {name!r} should be {wanted}, is {found.get(name)} (of a "
+                "compiled or wrapped module give the inner one; for lower precision use torch.autocast)"
+            )
+    for alias, name in aliases.items():
+        if state[alias] is not state[name]:
+            raise ValueError(f"the module is not a {architecture.id}: {alias!r} should be tied to {name!r}")
 
 
 def _update(searcher: Searcher, scores: list[Tensor], how: ScoreOptimiser, fused: bool) -> FusedTopK | PlainUpdate:

@@ -75,9 +75,11 @@ def check_examples(part: str, inputs: Tensor, labels: Tensor) -> None:
     Raises:
         ValueError: saying what was expected.
     """
-    if not inputs.is_floating_point() or inputs.ndim < 2 or labels.dtype != torch.int64:
+    numbers = inputs.is_floating_point() or inputs.dtype == torch.int64  # int64: tokens
+    if not numbers or inputs.ndim < 2 or labels.dtype != torch.int64:
         raise ValueError(
-            f"{part} data must be float inputs [n, ...] and int64 labels [n], got {inputs.dtype} of shape "
+            f"{part} data must be float inputs or int64 tokens [n, ...] and int64 labels [n], got {inputs.dtype} of "
+            "shape "
             f"{tuple(inputs.shape)} and {labels.dtype} of shape {tuple(labels.shape)}"
         )
     if labels.shape != inputs.shape[:1] or not len(labels):

@@ -179,7 +179,7 @@ def test_killed_in_the_middle_the_ticket_is_the_same(tmp_path: Path) -> None:
     assert killed.wait() == -signal.SIGKILL
     assert not killed.communicate()[0]
     at = torch.load(folder / "checkpoint.pt", weights_only=True)["state"]
-    assert 0 < len(at["history"]) < 40
+    assert len(at["history"]) < 40  # perhaps in the middle of the first epoch
     both = subprocess.run(command("0"), capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
     from strongticket.search.find import find
 
