@@ -1,0 +1,52 @@
+"""Axes of accuracy on which 98 % and 99 % are as far apart as 80 % and 90 %; and which data sets are at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import numpy as np
+
+from experiments import AbstractExperiment, MissingRuns, finished
+from experiments._search import DATA, Data
+
+if TYPE_CHECKING:
+    from strongticket.runs import Store
+
+__all__ = ["accuracy_axis", "complete", "errors"]
+
+_TICKS: Final = (10, 50, 70, 80, 90, 95, 97, 98, 99, 99.5)
+
+
+def errors(results: Sequence[dict[str, Any]], name: str = "accuracy") -> Any:
+    """Return what the accuracies of some results lack to 100 %, in percent: what the axis shows."""
+    return np.array([100 * (1 - result[name]) for result in results])
+
+
+def accuracy_axis(ax: Any, which: Literal["x", "y"], best: float, worst: float = 115.0) -> None:
+    """Let an axis show errors from worst to best (in percent), labelled as accuracies that rise."""
+    getattr(ax, f"set_{which}scale")("log")
+    getattr(ax, f"set_{which}lim")(worst, best)
+    ticks = [tick for tick in _TICKS if best <= 100 - tick <= worst]
+    ax.minorticks_off()
+    getattr(ax, f"set_{which}ticks")([100 - tick for tick in ticks], [f"{tick:g}" for tick in ticks])
+
+
+def complete(experiments: Sequence[type[AbstractExperiment]], store: Store) -> list[Data]:
+    """Return the data sets whose presets are complete in the store, for all of the experiments.
+
+    Raises:
+        MissingRuns: there is none; the message names the command for the digits.
+    """
+    found: list[Data] = []
+    for data in DATA:
+        try:
+            for experiment in experiments:
+                finished(experiment, data, store)
+        except MissingRuns:
+            continue
+        found.append(data)
+    if not found:
+        for experiment in experiments:
+            finished(experiment, DATA[0], store)
+    return found

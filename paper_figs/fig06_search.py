@@ -1,0 +1,106 @@
+"""What searched subnetworks of random networks achieve, against their density and against the width of the network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from experiments import finished
+from experiments._search import TITLES, Data
+from experiments.search_density import SearchDensity, by_density
+from experiments.search_width import SearchWidth, by_width
+from paper_figs._accuracy import accuracy_axis, complete, errors
+from paper_figs._drawing import PAGE, save, style
+
+if TYPE_CHECKING:
+    from strongticket.runs import Store
+
+__all__ = ["NEEDS", "draw"]
+
+NEEDS: Final = (SearchDensity.name, SearchWidth.name)
+NAME: Final = "fig06_search"
+_KINDS: Final = (
+    ("accuracy", "ticket: edge-popup, no weight trained", "o", "C0"),
+    ("shuffled_accuracy", "its mask, shuffled in each layer", "s", "C4"),
+    ("random_accuracy", "random mask, as many weights in each layer", "v", "C1"),
+)
+_PUBLISHED: Final[Mapping[Data, tuple[float, float]]] = {"mnist": (0.0377, 97.48), "cifar10": (0.0291, 77.40)}
+"""(density, test accuracy in percent) that koster2022signing reports for a fully connected network and for Conv-4."""
+
+
+def draw(store: Store, out: Path) -> list[Path]:
+    """Draw the data sets whose presets are complete and write OUT/fig06_search.pdf and .png.
+
+    Raises:
+        MissingRuns: no data set is complete; the message names the command.
+    """
+    at_hand = complete((SearchDensity, SearchWidth), store)
+    with style() as figure_class:
+        figure = figure_class(figsize=(PAGE, 0.55 + 2.0 * len(at_hand)))
+        axes = figure.subplots(len(at_hand), 2, squeeze=False, sharey="row")
+        letters = iter("abcdefgh")
+        for (density, width), data in zip(axes, at_hand, strict=True):
+            best = _density(density, finished(SearchDensity, data, store), f"{next(letters)}   {TITLES[data]}")
+            _width(width, finished(SearchWidth, data, store), next(letters), data)
+            _twin(width, finished(SearchDensity, data, store))
+            if data in _PUBLISHED:
+                _published(density, *_PUBLISHED[data])
+            accuracy_axis(density, "y", best / 1.6)
+            density.set_ylabel("test accuracy (%)")
+        for ax, name in zip(axes[-1], ("density: fraction of the weights kept", "width factor"), strict=True):
+            ax.set_xlabel(name)
+        handles: dict[str, Any] = {}
+        for ax in axes[:, 0]:
+            handles |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
+        figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=2)
+        return save(figure, out, NAME)
+
+
+def _density(ax: Any, runs: Sequence[tuple[SearchDensity, dict[str, Any]]], title: str) -> float:
+    """Draw accuracy against density; return the trained network's error in percent."""
+    groups = by_density(runs)
+    model = runs[0][0].model
+    twin = next(results for (_, _, density), results in groups.items() if density is None)
+    places = {density: results for (_, _, density), results in groups.items() if density is not None}
+    _lines(ax, places)
+    low, high = errors(twin).min(), errors(twin).max()
+    ax.axhspan(low, high, color="C2", alpha=0.25, lw=0)
+    ax.axhline(errors(twin).mean(), color="C2", lw=1, label="all weights of the network trained")
+    ax.set(xlim=(0, 1.02), xticks=np.linspace(0, 1, 6))
+    ax.set_title(f"{title}, {model}, {len(twin)} seeds and their range")
+    return float(low)
+
+
+def _published(ax: Any, density: float, accuracy: float) -> None:
+    label = "published: signed supermask (koster2022signing)"
+    ax.plot(density, 100 - accuracy, "*", ms=6, color="0.35", ls="", label=label)
+
+
+def _twin(ax: Any, runs: Sequence[tuple[SearchDensity, dict[str, Any]]]) -> None:
+    """Mark the trained network, which has width factor 1."""
+    seen = errors([result for run, result in runs if run.density is None])
+    ax.vlines(1, seen.min(), seen.max(), color="C2", lw=3, alpha=0.25)
+    ax.plot(1, seen.mean(), "D", mfc="white", color="C2")
+
+
+def _width(ax: Any, runs: Sequence[tuple[SearchWidth, dict[str, Any]]], letter: str, data: Data) -> None:
+    places = {width: results for (_, _, width), results in by_width(runs).items()}
+    _lines(ax, places)
+    run = runs[0][0]
+    ax.set_xscale("log", base=2)
+    ax.set_xticks(list(places), [f"x{width:g}" for width in places])
+    ax.minorticks_off()
+    ax.tick_params(labelleft=True)
+    ax.set_title(f"{letter}   {TITLES[data].split(' (')[0]}, density {run.density:g}, {run.epochs} epochs")
+
+
+def _lines(ax: Any, places: dict[float, list[dict[str, Any]]]) -> None:
+    """Mean of the seeds, with a band from the worst to the best."""
+    at = np.array(sorted(places))
+    for name, label, mark, colour in _KINDS:
+        each = [errors(places[place], name) for place in at]
+        ax.fill_between(at, [e.min() for e in each], [e.max() for e in each], color=colour, alpha=0.2, lw=0)
+        ax.plot(at, [e.mean() for e in each], f"{mark}-", mfc="white", color=colour, label=label)

@@ -1,0 +1,94 @@
+"""All mask searches side by side, seed by seed, beside their controls; and the laws of the weights they search in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from experiments import finished
+from experiments._search import TITLES
+from experiments.search_inits import SearchInits, by_init
+from experiments.search_methods import SearchMethods, by_method
+from paper_figs._accuracy import accuracy_axis, complete, errors
+from paper_figs._drawing import PAGE, save, style
+
+if TYPE_CHECKING:
+    from strongticket.runs import Store
+
+__all__ = ["NEEDS", "draw"]
+
+NEEDS: Final = (SearchMethods.name, SearchInits.name)
+NAME: Final = "fig07_methods"
+_EMPTY: Final = 60  # an error in percent that neither a ticket nor a control has
+
+
+def draw(store: Store, out: Path) -> list[Path]:
+    """Draw the data sets whose presets are complete and write OUT/fig07_methods.pdf and .png.
+
+    Raises:
+        MissingRuns: no data set is complete; the message names the command.
+    """
+    at_hand = complete((SearchMethods, SearchInits), store)
+    with style() as figure_class:
+        figure = figure_class(figsize=(PAGE, 4.4))
+        axes = figure.subplots(2, len(at_hand), squeeze=False, sharey="row", sharex="col", height_ratios=[1.1, 1])
+        letters = "abcdefgh"
+        for column, data in enumerate(at_hand):
+            runs = finished(SearchMethods, data, store)
+            best = min(
+                _methods(axes[0][column], runs, f"{letters[column]}   {TITLES[data]}"),
+                _inits(axes[1][column], finished(SearchInits, data, store), letters[column + len(at_hand)]),
+            )
+            accuracy_axis(axes[0][column], "x", best / 1.5)
+            axes[1][column].set_xlabel("test accuracy (%)")
+        handles = dict(zip(*reversed(axes[0][0].get_legend_handles_labels()), strict=True))
+        figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=4)
+        return save(figure, out, NAME)
+
+
+def _methods(ax: Any, runs: Sequence[tuple[SearchMethods, dict[str, Any]]], title: str) -> float:
+    groups = by_method(runs)
+    best = min(
+        _row(ax, row, results, "C2" if name == "trained" else "C0")
+        for row, ((_, name), results) in enumerate(groups.items())
+    )
+    for row, ((_, name), results) in enumerate(groups.items()):
+        if name != "trained":
+            density = sum(result["density"] for result in results) / len(results)
+            ax.text(_EMPTY, row, f"$d = {density:.2f}$", va="center", ha="center", color="0.4", fontsize=6)
+    names = ["all weights trained" if name == "trained" else name for _, name in groups]
+    _rows(ax, names)
+    run = runs[0][0]
+    ax.set_title(f"{title}, {run.epochs} epochs, $d$: density")
+    return best
+
+
+def _inits(ax: Any, runs: Sequence[tuple[SearchInits, dict[str, Any]]], letter: str) -> float:
+    groups = by_init(runs)
+    best = min(_row(ax, row, results, "C0") for row, results in enumerate(groups.values()))
+    _rows(ax, [f"{init}, scaled" if scaled else init for _, init, scaled in groups])
+    run = runs[0][0]
+    ax.set_title(f"{letter}   edge-popup, density {run.density:g}, {run.epochs} epochs")
+    return best
+
+
+def _row(ax: Any, row: int, results: Sequence[dict[str, Any]], colour: str) -> float:
+    """A dot for each seed and a bar at their mean; return the least error in percent."""
+    for name, mark, grey in (("random_accuracy", "v", "C1"), ("shuffled_accuracy", "s", "C4")):
+        if name in results[0]:
+            label = f"{name.split('_')[0]} mask"
+            ax.plot(
+                errors(results, name), [row] * len(results), mark, ms=2.5, mew=0, alpha=0.6, color=grey, label=label
+            )
+    seen = errors(results)
+    label = "trained" if colour == "C2" else "ticket"
+    ax.plot(seen, [row] * len(seen), "o", ms=3, mew=0, alpha=0.6, color=colour, label=label)
+    ax.plot([seen.mean()] * 2, [row - 0.35, row + 0.35], color=colour, lw=1.2)
+    return float(seen.min())
+
+
+def _rows(ax: Any, names: Sequence[str]) -> None:
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(len(names) - 0.5, -0.5)
+    ax.grid(visible=False, axis="y")
