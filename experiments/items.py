@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self, final
 
 from experiments._experiment import AbstractExperiment, MissingRuns, finished
 from strongticket._files import write_atomically
+from strongticket.bounds.random_subset_sums import ENOUGH
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,7 +28,20 @@ if TYPE_CHECKING:
 
     from strongticket.runs import Store
 
-__all__ = ["DELTAS", "EPS", "LAWS", "QUANTILES", "TABLE", "Count", "Items", "Needed", "needed", "table_text", "tally"]
+__all__ = [
+    "DELTAS",
+    "ENOUGH",
+    "EPS",
+    "LAWS",
+    "QUANTILES",
+    "TABLE",
+    "Count",
+    "Items",
+    "Needed",
+    "needed",
+    "table_text",
+    "tally",
+]
 
 Law = Literal["uniform", "product", "half_product", "normal", "hyperbolic"]
 Target = Literal["uniform", "1"]
@@ -46,8 +60,6 @@ DELTAS: Final = (0.5, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 QUANTILES: Final = (0.5, 0.9, 0.99, 0.999)
 TABLE: Final = Path(__file__).parents[1] / "strongticket" / "tables" / "items.json"
 
-ENOUGH: Final = 5
-"""Failures to expect at least, where a frequency is to be trusted."""
 MOST_SIZE: Final = 10
 """Largest exact size of a subset that is tabulated."""
 
@@ -96,20 +108,29 @@ class Items(AbstractExperiment):
 
     @classmethod
     def presets(cls) -> Mapping[str, Sequence[Self]]:
-        """quick: up to 20 items, 5 x 2,000 trials; default: up to 32 items, 5 x 400,000 (n <= 20) .. 5 x 100,000."""
+        """quick: up to 20 items, 5 x 2,000 trials; default: up to 32 items, 5 x 400,000 (n <= 20) .. 5 x 100,000.
+
+        The default for z = 1 is up to 32 items (uniform as above; half_product 48, hyperbolic 26), 5 x 200,000
+        (n <= 24) .. 5 x 50,000.
+        """
         few = [(_span(1, 20), 2_000)]
-        quick = cls._grid(few, few, few, [(_span(4, 12), 1_000)])
+        quick = cls._grid(few, few, few, [(_span(4, 12), 1_000)], _AtOne(few, few, few))
         many = [(_span(1, 16), 400_000), (_span(17, 20), 400_000), (_span(21, 24), 200_000), (_span(25, 28), 200_000)]
         default = cls._grid(
             [*many, (_span(29, 30), 100_000), (_span(31, 32), 100_000)],
             [(_span(1, 32), 200_000), (_span(33, 40), 200_000), (_span(41, 48), 100_000)],
             [(_span(1, 20), 200_000), (_span(21, 26), 100_000), (_span(27, 30), 20_000)],
             [(_span(4, 16), 20_000), (_span(17, 21), 20_000), (_span(22, 24), 10_000)],
+            _AtOne(
+                [(_span(1, 24), 200_000), (_span(25, 32), 50_000)],
+                [(_span(1, 24), 200_000), (_span(25, 48), 50_000)],
+                [(_span(1, 24), 200_000), (_span(25, 26), 50_000)],
+            ),
         )
         return {"quick": quick, "default": default}
 
     @classmethod
-    def _grid(cls, plain: _Plan, half: _Plan, hyperbolic: _Plan, by_size: _Plan) -> list[Self]:
+    def _grid(cls, plain: _Plan, half: _Plan, hyperbolic: _Plan, by_size: _Plan, at_one: _AtOne) -> list[Self]:
         """Every law with its plan, cheapest numbers of items first; a plan is a list of (items, trials)."""
         studies: list[tuple[Law, Target, tuple[float, ...], _Plan, bool]] = [
             ("uniform", "uniform", EPS, plain, False),
@@ -120,6 +141,10 @@ class Items(AbstractExperiment):
             *(("hyperbolic", "uniform", (eps,), hyperbolic, False) for eps in EPS),
             ("uniform", "uniform", EPS, by_size, True),
             ("product", "uniform", EPS, by_size, True),
+            ("product", "1", EPS, at_one.plain, False),
+            ("normal", "1", EPS, at_one.plain, False),
+            ("half_product", "1", EPS, at_one.half, False),
+            *(("hyperbolic", "1", (eps,), at_one.hyperbolic, False) for eps in EPS),
         ]
         return [
             cls(law, target, eps, items, trials, sized, seed)
@@ -214,6 +239,15 @@ class Items(AbstractExperiment):
 
 
 _Plan = Sequence[tuple[tuple[int, ...], int]]
+
+
+@dataclass(frozen=True)
+class _AtOne:
+    """Plans for z = 1: of the products and normal items, and of two laws of their own."""
+
+    plain: _Plan
+    half: _Plan
+    hyperbolic: _Plan
 
 
 def _span(first: int, last: int) -> tuple[int, ...]:

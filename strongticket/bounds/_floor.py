@@ -13,15 +13,17 @@ from scipy.special import gammaln
 
 from strongticket.bounds._laws import ItemLaw, Law, get_law
 
-__all__ = ["check_setting", "coverage_floor", "fixed_size_floor", "log_binomial", "positive_sum_cdf"]
+__all__ = ["check_setting", "coverage_floor", "fixed_size_floor", "log_binomial", "most_units", "positive_sum_cdf"]
 
 Array = npt.NDArray[np.float64]
 
-# Lattice on which sums of positive parts are convolved, and how many of them are followed; both only weaken the
-# lower bound that is made from them.
-_CELLS = 4000
-_MOST_POSITIVE = 64
-# Relative rounding of the lattice's convolutions is below 64 * 4001 * 2^-52 < 1e-10; this much is taken off.
+# Lattices on which sums of positive parts are convolved (cells per item unit, units, items followed): all of them only
+# weaken the lower bound that is made from them.
+_FINE = (4000, 1, 64)
+_COARSE = (1000, 8, 256)
+_MOST_UNITS = {"uniform": 64, None: 8}
+# Relative rounding of the convolutions is below 256 * 8001 * 2^-52 < 1e-9, and of the binomial weights below 1e-10;
+# this much is taken off for each.
 _ROUNDING = 1e-9
 _LEVELS = 2000
 
@@ -57,22 +59,54 @@ def log_binomial(items: int, probability: float) -> Array:  # [items + 1]
     return np.asarray(log_choose + k * math.log(probability) + (items - k) * math.log1p(-probability))
 
 
-@lru_cache(maxsize=8)
-def _lattice_tables(law: ItemLaw) -> Array:  # [k, cell]
-    """Distribution functions of sums of k = 0.. positive items on the lattice j / 4000 up to 1, from below.
+@lru_cache(maxsize=32)
+def _lattice_tables(law: ItemLaw, lattice: tuple[int, int, int], rows: int) -> Array:  # [k, cell]
+    """Distribution functions of sums of k = 0..rows positive items on a lattice of so many units, from below.
 
-    Each item is rounded *up* to the lattice, so every entry is at most the true probability; items beyond 1 are left
-    out, as they exceed every level looked up.
+    Each item is rounded *up* to the lattice, so every entry is at most the true probability; items beyond the lattice
+    are left out, as they exceed every level looked up.
     """
-    cells = np.concatenate([[0.0], np.diff(law.magnitude_cdf(np.arange(_CELLS + 1) / _CELLS))])
-    mass = np.zeros(_CELLS + 1)
+    fine, units, _ = lattice
+    cells = np.concatenate([[0.0], np.diff(law.magnitude_cdf(np.arange(fine * units + 1) / fine))])
+    cells = np.trim_zeros(cells, "b")
+    mass = np.zeros(fine * units + 1)
     mass[0] = 1.0
     tables = [np.cumsum(mass)]
-    for _ in range(_MOST_POSITIVE):
+    for _ in range(rows):
         # direct convolution, not FFT: entries far below 1e-16 of the largest still count
-        mass = np.convolve(mass, cells)[: _CELLS + 1]
+        mass = np.convolve(mass, cells)[: len(mass)]
         tables.append(np.cumsum(mass) * (1.0 - _ROUNDING))
     return np.array(tables)
+
+
+def _on_lattice(law: ItemLaw, counts: int, levels: Array, lattice: tuple[int, int, int]) -> Array:
+    """Look up P(sum of k positive items <= t), from below, for levels within the lattice."""
+    fine, _, most = lattice
+    known = min(counts, most)
+    tables = _lattice_tables(law, lattice, min(-(-known // 32) * 32, most))
+    # a level that is a lattice point but for its rounding counts as one: see _ROUNDING
+    column = np.floor(np.asarray(levels) * fine * (1.0 + 1e-15)).astype(int)
+    rows = np.zeros((counts + 1, len(levels)))
+    rows[: known + 1] = tables[: known + 1][:, column]
+    return rows
+
+
+def _uniform_sum_cdf(counts: int, levels: Array) -> Array:  # [k, t]
+    """P(sum of k numbers U(0, 1) <= t), by F_k(t) = (t F_(k-1)(t) + (k - t) F_(k-1)(t - 1)) / k: no term cancels."""
+    shifts = np.arange(int(np.max(levels, initial=0.0)) + 1)[:, None]
+    below = np.asarray(levels)[None, :] - shifts  # [shift, t]
+    now = (below >= 0.0).astype(float)
+    found = [now[0]]
+    for k in range(1, counts + 1):
+        lower = np.vstack([now[1:], np.zeros((1, now.shape[1]))])
+        now = np.where(below >= k, 1.0, np.where(below > 0.0, (below * now + (k - below) * lower) / k, 0.0))
+        found.append(now[0])
+    return np.array(found)
+
+
+def most_units(law: ItemLaw) -> int:
+    """Return how many item units beyond the tolerance a target may lie for `coverage_floor` to follow it."""
+    return _MOST_UNITS.get(law.name, _MOST_UNITS[None])
 
 
 def positive_sum_cdf(law: ItemLaw, counts: int, levels: Array) -> Array:
@@ -81,24 +115,18 @@ def positive_sum_cdf(law: ItemLaw, counts: int, levels: Array) -> Array:
     Args:
         law: the law of the items.
         counts: largest number of positive items.
-        levels: thresholds t in [0, 1]; shape [t].
+        levels: thresholds t >= 0 in item units; shape [t]. Those beyond what is followed get the value at its end.
 
     Returns:
         Probabilities of shape [k, t]; rows beyond what is followed are zero, which is a valid lower bound.
     """
+    levels = np.minimum(levels, most_units(law))
     if law.name == "uniform":
-        order = np.arange(counts + 1)[:, None]
-        log_factorial = np.cumsum(np.log(np.maximum(order, 1)), axis=0)
-        with np.errstate(divide="ignore"):
-            log_level = np.where(levels > 0, np.log(levels), -np.inf)
-        power = np.where(order == 0, 0.0, np.maximum(order, 1) * log_level)
-        return np.asarray(np.exp(power - log_factorial))
-    tables = _lattice_tables(law)
-    # a level that is a lattice point but for its rounding counts as one: see _ROUNDING
-    column = np.floor(np.asarray(levels) * _CELLS * (1.0 + 1e-15)).astype(int)
-    rows = np.zeros((counts + 1, len(levels)))
-    known = min(counts, _MOST_POSITIVE) + 1
-    rows[:known] = tables[:known][:, column]
+        return _uniform_sum_cdf(counts, levels)
+    rows = _on_lattice(law, counts, np.minimum(levels, 1.0), _FINE)
+    far = levels > 1.0
+    if far.any():  # at one unit the finer lattice is the better one
+        rows[:, far] = np.maximum(rows[:, far], _on_lattice(law, counts, levels[far], _COARSE))
     return rows
 
 
@@ -114,8 +142,9 @@ def coverage_floor(
     """Return a proved lower bound on P(no subset sum lies within eps of z): the items may not reach that far.
 
     The largest subset sum is the sum of the positive items. For items U(-1, 1) the probability that it stays below
-    |z| - eps is exact, 2^-n L_n(-(|z| - eps)) with the Laguerre polynomial; for the other laws each item is rounded
-    up on a lattice of step 1/4000, which only lowers the probability.
+    |z| - eps is exact but for 1e-9 of itself, which is taken off for rounding: up to one unit it is
+    2^-n L_n(-(|z| - eps)) with the Laguerre polynomial, beyond a sum of Irwin-Hall distributions. For the other laws
+    each item is rounded up on a lattice of step 1/4000 (1/1000 beyond one unit), which only lowers the probability.
 
     Args:
         items: number of items, dead ones included.
@@ -126,12 +155,15 @@ def coverage_floor(
         scale: the items are `scale` times the law.
 
     Returns:
-        The floor, 0 where it says nothing: |z| <= eps. Beyond |z| - eps = 1 item unit, its value at 1 unit.
+        The floor, 0 where it says nothing: |z| <= eps. Beyond |z| - eps = 64 item units (8 for laws other than
+        uniform), its value there.
 
     >>> round(coverage_floor(8, 1e-9), 3)
     0.14
     >>> [f"{coverage_floor(21, 0.01, law=law, averaged=True):.2g}" for law in ("uniform", "product", "normal")]
     ['8.9e-05', '0.0048', '3.9e-05']
+    >>> f"{coverage_floor(30, 0.01, law='product', target=2.0):.3f}" # targets of two item units
+    '0.042'
     """
     check_setting(items, eps, target, scale)
     chosen = get_law(law, eps / scale)
@@ -140,17 +172,19 @@ def coverage_floor(
     furthest = (target - eps) / scale
     if furthest <= 0.0:
         return 0.0
+    shrink = 1.0 - _ROUNDING if items else 1.0
     if averaged and chosen.name == "uniform":
-        # the integral of t^k / k! from 0 to T is T^(k+1) / (k+1)! = (T / (k+1)) T^k / k!; then flat from 1 on
-        reach = min(furthest, 1.0)
-        at_reach = weights * positive_sum_cdf(chosen, items, np.array([reach]))[:, 0]
-        area = at_reach @ (reach / np.arange(1, items + 2)) + (furthest - reach) * at_reach.sum()
-        return float(min(1.0, area * scale / target))
+        # the integral of F_k from 0 to T is the sum of F_(k+1)(T - j) over j >= 0; then flat
+        reach = min(furthest, float(most_units(chosen)))
+        steps = reach - np.arange(math.floor(reach) + 1, dtype=np.float64)
+        area = weights @ _uniform_sum_cdf(items + 1, steps)[1:].sum(axis=1)
+        area += (furthest - reach) * (weights @ positive_sum_cdf(chosen, items, np.array([reach]))[:, 0])
+        return float(min(1.0, area * scale / target)) * shrink
     # averaged over z: a sum over left ends, below the integral as the function rises with z
     levels = (np.linspace(0.0, target, _LEVELS + 1)[:-1] - eps) / scale if averaged else np.array([furthest])
     reached = levels[levels > 0.0]
-    probabilities = weights @ positive_sum_cdf(chosen, items, np.minimum(reached, 1.0))
-    return float(min(1.0, probabilities.sum() / len(levels)))
+    probabilities = weights @ positive_sum_cdf(chosen, items, reached)
+    return float(min(1.0, probabilities.sum() / len(levels))) * shrink
 
 
 @lru_cache(maxsize=256)

@@ -14,10 +14,9 @@ from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtr
 
-from strongticket.bounds._fixed_size import fixed_size_failure
-from strongticket.bounds._floor import check_setting, coverage_floor, fixed_size_floor, log_binomial
+from strongticket.bounds._fixed_size import fixed_size_failure, normal_window
+from strongticket.bounds._floor import check_setting, coverage_floor, fixed_size_floor, log_binomial, most_units
 from strongticket.bounds._laws import ItemLaw, Law, get_law
 from strongticket.bounds._saddlepoint import DRAWS, saddlepoint_failure
 
@@ -42,6 +41,8 @@ Method = Literal["combined", "annealed", "quenched", "saddlepoint"]
 # G beyond 14 standard deviations carries 1e-44; the integrand is smooth, so the trapezoid rule is exact to rounding.
 _GAUSS = np.linspace(-14.0, 14.0, 5601)
 _MOST_ITEMS = 4096
+_MOST_SIZE = 64
+_FINEST = 1e-30
 
 
 def _over_targets_and_items(
@@ -49,23 +50,25 @@ def _over_targets_and_items(
 ) -> float:
     """Mean of a failure probability (by number of live items >= 1, and target) over the targets and the live items.
 
-    Target and eps are in the unit of the items.
+    Target and eps are in the unit of the items. Targets within eps are hit by the empty subset and never fail.
     """
+    if target <= eps:
+        return 0.0
     if averaged:
         nodes, weights = np.polynomial.legendre.leggauss(32)
-        points, weights = (nodes + 1.0) * target / 2.0, weights / 2.0
+        share = (target - eps) / target
+        points, weights = eps + (nodes + 1.0) * (target - eps) / 2.0, weights / 2.0 * share
     else:
         points, weights = np.array([target]), np.array([1.0])
     counts = np.arange(1, items + 1) if law.alive < 1.0 else np.array([items] if items else [], dtype=np.int64)
     total = 0.0
     for z, weight in zip(points, weights, strict=True):
-        missed_empty = float(abs(z) > eps)
         by_count = failure(counts, float(z)) if counts.size else np.zeros(0)
         if law.alive < 1.0:
             alive = np.exp(log_binomial(items, law.alive))
-            total += weight * (alive[0] * missed_empty + float(alive[1:] @ by_count))
+            total += weight * (alive[0] + float(alive[1:] @ by_count))
         else:
-            total += weight * (float(by_count[0]) if by_count.size else missed_empty)
+            total += weight * (float(by_count[0]) if by_count.size else 1.0)
     return float(min(1.0, total))
 
 
@@ -91,16 +94,17 @@ def annealed_failure(
         averaged: take z ~ U(-target, target).
         scale: the items are `scale` times the law.
 
-    >>> f"{annealed_failure(8, 0.01, target=0.0):.2f}, {annealed_failure(14, 0.01, target=0.0):.0e}"
-    '0.17, 7e-38'
+    >>> f"{annealed_failure(8, 0.01, target=0.1):.2f}, {annealed_failure(14, 0.01, target=0.1):.0e}"
+    '0.17, 8e-38'
     """
     check_setting(items, eps, target, scale)
     chosen, unit = get_law(law, eps / scale), eps / scale
 
     def failure(counts: Counts, z: float) -> Array:
         spread = np.sqrt(counts * chosen.variance / 2.0)
-        window = ndtr((z + unit) / spread) - ndtr((z - unit) / spread)
-        return np.asarray(np.exp(-np.exp2(np.minimum(counts, 1000)) * window))
+        with np.errstate(divide="ignore"):
+            log_hits = counts * math.log(2.0) + np.log(normal_window(z, unit, spread))
+        return np.asarray(np.exp(-np.exp(np.minimum(log_hits, 700.0))))
 
     return _over_targets_and_items(items, target / scale, averaged, unit, chosen, failure)
 
@@ -173,8 +177,8 @@ def quenched_failure(
         averaged: take z ~ U(-target, target).
         scale: the items are `scale` times the law.
 
-    >>> round(quenched_failure(20, 0.01, target=0.0), 7)
-    2.87e-05
+    >>> round(quenched_failure(20, 0.01, target=0.1), 7)
+    3.02e-05
     """
     check_setting(items, eps, target, scale)
     chosen, unit = get_law(law, eps / scale), eps / scale
@@ -241,8 +245,9 @@ def failure_predicted(
         target: |z|, or the largest |z| when averaged.
         averaged: take z ~ U(-target, target).
         scale: the items are `scale` times the law.
-        combine: "sum" or "max" of the quenched prediction and the floor, for method "combined". Simulations lie
-            between the two for uniform items (for products somewhat above).
+        combine: "sum" or "max" of the quenched prediction and the floor, for method "combined". In the tail,
+            simulations lie between the two for uniform items (for products somewhat above); where failures are
+            likely, the sum is too large.
         method: "combined": quenched and coverage floor; for a fixed size the larger of the annealed and the saddlepoint
             prediction. "annealed", "quenched": without the floor. "saddlepoint": `saddlepoint_failure(...).value`,
             which is the floor where the draws cannot tell.
@@ -270,8 +275,14 @@ def failure_predicted(
     quenched = quenched_failure(items, eps, law=chosen, target=target, averaged=averaged, scale=scale)
     if method == "quenched":
         return quenched
+    if (target - eps) / scale > most_units(chosen):
+        raise ValueError(
+            f"the floor of {chosen.name} items is followed up to {most_units(chosen)} item units, got a target of "
+            f"{target:g} with scale {scale:g}: scale the targets down, or use method 'saddlepoint'"
+        )
     floor = coverage_floor(items, eps, law=chosen, target=target, averaged=averaged, scale=scale)
-    return _combine(quenched, floor, combine)
+    share = max(0.0, (target - eps) / target) if averaged and target > 0.0 else 1.0  # of the targets beyond eps
+    return min(share, _combine(quenched, floor, combine))
 
 
 def _check_eps_delta(eps: float, delta: float) -> None:
@@ -279,17 +290,42 @@ def _check_eps_delta(eps: float, delta: float) -> None:
         raise ValueError(f"eps and delta must lie in (0, 1), got eps = {eps}, delta = {delta}")
 
 
-def smallest_items(failure: Callable[[int], float], delta: float, setting: str, *, start: int = 0) -> int:
+def _check_feasible(eps: float, scale: float, size: int | None) -> None:
+    """Refuse a search that would take minutes."""
+    if not eps / scale >= _FINEST:
+        raise ValueError(f"numbers of items are found for eps >= {_FINEST:g} item units, got {eps / scale:g}")
+    if size is not None and size > _MOST_SIZE:
+        raise ValueError(f"numbers of items are found for subsets of at most {_MOST_SIZE} items, got size {size}")
+
+
+def smallest_items(
+    failure: Callable[[int], float], delta: float, setting: str, *, start: int = 0, guess: int | None = None
+) -> int:
     """Return the smallest number of items, from `start` on, where a falling failure probability is at most delta.
+
+    Args:
+        failure: of a number of items.
+        delta: where it is to come down to.
+        setting: in words, for the message.
+        start: least answer.
+        guess: where to begin, if calls are dear: by single steps, then by doubled ones.
 
     Raises:
         ValueError: more than 4096 would be needed.
     """
-    if failure(start) <= delta:
-        return start
-    low, high = start, start + 1 if start else 8
+    low, high, step = start - 1, 8 if guess is None else max(start, guess), 1
+    if guess is None:
+        if failure(start) <= delta:
+            return start
+        low = start
+    else:
+        while high > start and failure(max(high - step, start)) <= delta:
+            high, step = max(high - step, start), 2 * step
+        low = max(high - step, start - 1)
+    # either the walk down ended, or it never began: below `low` the answer does not lie
+    step = 1
     while failure(high) > delta:
-        low, high = high, high + 2 * (high - low) if start else 2 * high
+        low, high, step = high, 2 * high if guess is None else high + step, 2 * step
         if high > _MOST_ITEMS:
             raise ValueError(
                 f"more than {_MOST_ITEMS} items would be needed for {setting}, delta = {delta}: "
@@ -318,7 +354,9 @@ def items_predicted(
 ) -> int:
     """Return how many items are expected to suffice for one target with failure probability delta; no proof.
 
-    For N targets give delta / N: then delta is the expected number of failures.
+    For N targets give delta / N: then delta is the expected number of failures. The default method is made for the
+    tail: at delta = 0.5 it asks for 2 to 4 items too many (the sum of two terms that exclude each other); there use
+    "saddlepoint".
 
     Args:
         eps: tolerance, in (0, 1).
@@ -343,6 +381,7 @@ def items_predicted(
     [11, 17, 18]
     """
     _check_eps_delta(eps, delta)
+    _check_feasible(eps, scale, size)
 
     def failure(items: int) -> float:
         return failure_predicted(
@@ -359,10 +398,14 @@ def items_predicted(
             seed=seed,
         )
 
-    # draws are dear: begin where the floor, which they are held to, comes down to delta
-    by_draws = method == "saddlepoint" or (method == "combined" and size is not None)
-    start = floor_items(eps, delta, law, target=target, averaged=averaged, scale=scale, size=size) if by_draws else 0
-    return smallest_items(failure, delta, f"eps = {eps}, target = {target}, scale = {scale}", start=start)
+    setting = f"eps = {eps}, target = {target}, scale = {scale}"
+    if not (method == "saddlepoint" or (method == "combined" and size is not None)):
+        return smallest_items(failure, delta, setting)
+    # draws are dear: begin near the answer, and not before the floor, which they are held to, comes down to delta
+    start = floor_items(eps, delta, law, target=target, averaged=averaged, scale=scale, size=size)
+    quick: Method = "quenched" if size is None else "annealed"
+    guess = items_predicted(eps, delta, law, target=target, averaged=averaged, scale=scale, method=quick, size=size)
+    return smallest_items(failure, delta, setting, start=start, guess=guess)
 
 
 @lru_cache(maxsize=4096)
@@ -391,6 +434,7 @@ def floor_items(
     [30, 44, 28]
     """
     _check_eps_delta(eps, delta)
+    _check_feasible(eps, scale, size)
 
     def failure(items: int) -> float:
         known = coverage_floor(items, eps, law=law, target=target, averaged=averaged, scale=scale)

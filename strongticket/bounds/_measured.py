@@ -7,13 +7,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import Any, cast, get_args
 
-from scipy.stats import beta
+from scipy.special import betaincinv
 
-__all__ = ["Measured", "items_from_counts", "measured_items"]
+from strongticket.bounds._information import floor_items
+from strongticket.bounds._laws import LawName
+
+__all__ = ["ENOUGH", "Measured", "items_from_counts", "measured_items"]
 
 Counts = Mapping[int, tuple[int, int]]
+
+ENOUGH = 5
+"""Failures to expect at least, where a frequency is to be trusted: of fewer trials than 5 / delta nothing is read."""
 
 _TABLE = "items.json"
 _VERSION = 1
@@ -24,12 +30,12 @@ class Measured:
     """What simulation says about n*(eps, delta), the smallest number of items that fails at most delta often.
 
     Attributes:
-        items: the smallest number that was simulated and failed with frequency at most delta; None if none did, or if
-            nothing was simulated.
-        low: fewer items fail more often than delta, at 99 % confidence; None if all that were simulated do.
+        items: the smallest number that was simulated and failed with frequency at most delta, in so many trials that
+            5 failures were expected at delta; None if there is none, or if nothing was simulated.
+        low: fewer items fail more often than delta: proved, or shown at 99 % confidence; None if that is not known.
         high: so many items fail at most delta often, at 99 % confidence; None if that could not be shown.
         most: largest number of items that was simulated; 0 if nothing was.
-        trials: with `items` items, or with `most`.
+        trials: with `items` items; if there is no such number, with the first that seldom failed, or with `most`.
         note: in words, what follows.
     """
 
@@ -43,38 +49,48 @@ class Measured:
 
 def _interval(fail: int, trials: int) -> tuple[float, float]:
     """Clopper-Pearson: each end errs with probability at most 0.005."""
-    low = 0.0 if fail == 0 else float(beta.ppf(0.005, fail, trials - fail + 1))
-    return low, 1.0 if fail == trials else float(beta.ppf(0.995, fail + 1, trials - fail))
+    low = 0.0 if fail == 0 else float(betaincinv(fail, trials - fail + 1, 0.005))
+    return low, 1.0 if fail == trials else float(betaincinv(fail + 1, trials - fail, 0.995))
 
 
-def items_from_counts(counts: Counts, delta: float) -> Measured:
+def items_from_counts(counts: Counts, delta: float, *, floor: int = 0) -> Measured:
     """Return n*(eps, delta) from failures and trials by number of items, whose trials are independent.
 
-    >>> found = items_from_counts({4: (310, 1000), 5: (90, 1000), 6: (0, 1000)}, delta=0.1)
+    Args:
+        counts: failures and trials of each number of items.
+        delta: failure probability.
+        floor: fewer items are proved to fail more often.
+
+    >>> counts = {4: (310, 1000), 5: (90, 1000), 6: (0, 1000)}
+    >>> found = items_from_counts(counts, delta=0.1)
     >>> found.items, found.low, found.high
     (5, 5, 6)
-    >>> print(items_from_counts({4: (310, 1000), 5: (90, 1000), 6: (0, 1000)}, delta=1e-4).note)
-    6, but too few trials to be sure: 5 items fail more often, none were shown to suffice
+    >>> print(items_from_counts(counts, delta=1e-4).note)
+    not measured: 1,000 trials cannot tell; at least 6
     """
     if not counts:
-        return Measured(None, None, None, 0, 0, "not measured")
+        return Measured(None, floor or None, None, 0, 0, "not measured" + (f"; at least {floor}" if floor else ""))
     most = max(counts)
     ends = {n: _interval(*counts[n]) for n in sorted(counts)}
-    items = next((n for n in ends if counts[n][0] <= delta * counts[n][1]), None)
     # more items fail less: what is shown of n items holds for fewer (too often) or for more (seldom enough)
-    bad = max((n for n, (low, _) in ends.items() if low > delta), default=None)
-    low = min(ends) if bad is None else next((n for n in ends if n > bad), None)
-    high = next((n for n, (_, up) in ends.items() if up <= delta), None)
-    trials = counts[most if items is None else items][1]
+    bad = max((n for n, (low, _) in ends.items() if low > delta), default=-1)
+    low = max(bad + 1, floor) or None
+    high = next((n for n, (_, up) in ends.items() if up <= delta and n >= floor), None)
+    first = next((n for n in ends if counts[n][0] <= delta * counts[n][1] and n >= floor), None)
+    told = first is not None and delta * counts[first][1] >= ENOUGH
+    items = first if told else None
+    trials = counts[most if first is None else first][1]
+    at_least = "" if low is None else f"; at least {low}"
     if items is None:
-        note = f"more than {most}, which is all that was simulated"
-    elif high is None:
-        fewer = f"{bad} items fail more often, " if bad is not None else ""
-        note = f"{items}, but too few trials to be sure: {fewer}none were shown to suffice"
+        few = first is not None or delta * trials < ENOUGH
+        note = f"not measured: {trials:,} trials cannot tell" if few else f"more than {most}, all that was simulated"
+        note += at_least if few or (low or 0) > most + 1 else ""
+    elif items == min(ends) and items > max(low or 0, 1):
+        note = f"{items} or fewer, which were not simulated"
     elif low == high:
         note = f"{items}"
     else:
-        note = f"{items} (99 %: {low} to {high})"
+        note = f"{items} (99 %: {low or 0} to {'more' if high is None else high})"
     return Measured(items, low, high, most, trials, note)
 
 
@@ -123,7 +139,7 @@ def measured_items(
         size: only subsets of exactly this many items count.
 
     Returns:
-        The number with its confidence limits; its note says what was not simulated.
+        The number with its confidence limits, never below `floor_items`; its note says what was not simulated.
 
     Raises:
         ValueError: eps or delta outside (0, 1).
@@ -144,4 +160,8 @@ def measured_items(
     if near is None:
         known = ", ".join(f"{key:g}" for key in sorted(by_eps, reverse=True))
         return Measured(None, None, None, 0, 0, f"not measured at this tolerance; simulated were {known}")
-    return items_from_counts({int(n): (row["fail"], row["trials"]) for n, row in by_eps[near].items()}, delta)
+    counts = {int(n): (row["fail"], row["trials"]) for n, row in by_eps[near].items()}
+    if law not in get_args(LawName):
+        return items_from_counts(counts, delta)
+    floor = floor_items(eps, delta, cast(LawName, law), target=target, averaged=averaged, size=size)
+    return items_from_counts(counts, delta, floor=floor)

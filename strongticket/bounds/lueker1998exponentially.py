@@ -35,6 +35,7 @@ __all__ = [
     "explicit_items",
     "failure_predicted",
     "get_law",
+    "items_counted",
     "items_for_range",
     "items_needed",
     "items_predicted",
@@ -123,6 +124,29 @@ def _counting_floor() -> Formula:
     )
 
 
+def _fixed_size_floor() -> Formula:
+    import sympy
+
+    n, k, z, eps = _symbols("n k z eps")
+    j = sympy.Symbol("j", integer=True)
+
+    def below(t: Any) -> Any:
+        """P(sum of the k largest of n items <= t)."""
+        left = sympy.Max(j - (k - t) / 2, 0) ** n
+        others = (-1) ** (k - j) * sympy.factorial(j - 1) * sympy.factorial(k - j)
+        return sympy.Sum(left / (j ** (n - k + 1) * others), (j, 1, k))
+
+    return Formula(
+        below(z - eps) + below(-z - eps),
+        (
+            Hypothesis("eps > 0", eps > 0, "tolerance"),
+            Hypothesis("0 <= z < k + eps", sympy.And(z >= 0, z < k + eps), "z is the target's magnitude"),
+            Hypothesis("k integer >= 1", sympy.And(k >= 1, sympy.Eq(sympy.floor(k), k)), "items of a subset"),
+            Hypothesis("n integer >= k", sympy.And(n >= k, sympy.Eq(sympy.floor(n), n)), "number of items"),
+        ),
+    )
+
+
 def _quenched_tail() -> Formula:
     import sympy
 
@@ -179,6 +203,13 @@ BOUNDS: tuple[Bound, ...] = (
         Relation.LOWER,
         _coverage_floor,
         "strongticket: the largest subset sum is the sum of the positive items",
+    ),
+    Bound(
+        "lueker1998exponentially.fixed_size_floor",
+        "probability that no sum of exactly k of n items U(-1, 1) comes within eps of a target of magnitude z",
+        Relation.LOWER,
+        _fixed_size_floor,
+        "strongticket: the largest sum of k items, a weighted sum of uniform spacings",
     ),
     Bound(
         "lueker1998exponentially.counting_floor",
@@ -319,6 +350,17 @@ def items_needed(
     (95, 198)
     """
     return explicit_items(eps, delta, law=law, c=c, q=q, search=search).items
+
+
+def items_counted(eps: float, reach: float) -> int:
+    """Return the least n with 2^n intervals of length 2 eps covering [-reach, reach]: fewer items cannot do, proved.
+
+    >>> items_counted(0.01, 1.0), items_counted(0.25, 1.0), items_counted(0.5, 0.1)
+    (7, 2, 0)
+    """
+    if not (0.0 < eps < math.inf and 0.0 < reach < math.inf):
+        raise ValueError(f"eps and reach must be positive and finite, got eps = {eps}, reach = {reach}")
+    return max(0, (math.ceil(Fraction(reach) / Fraction(eps)) - 1).bit_length())
 
 
 def items_for_range(eps: float, delta: float, reach: float, *, law: Law = "uniform", max_groups: int = 16) -> int:

@@ -29,11 +29,12 @@ from strongticket.bounds._information import (
     quenched_failure,
 )
 from strongticket.bounds._laws import LAWS, Hyperbolic, ItemLaw, Law, LawName, get_law
-from strongticket.bounds._measured import Measured, measured_items
+from strongticket.bounds._measured import ENOUGH, Measured, measured_items
 from strongticket.bounds._saddlepoint import Estimate, saddlepoint_failure
-from strongticket.bounds.lueker1998exponentially import items_for_range, items_needed
+from strongticket.bounds.lueker1998exponentially import items_counted, items_for_range, items_needed
 
 __all__ = [
+    "ENOUGH",
     "LAWS",
     "Combine",
     "Estimate",
@@ -52,6 +53,7 @@ __all__ = [
     "fixed_size_hits",
     "floor_items",
     "get_law",
+    "items_counted",
     "items_for_range",
     "items_needed",
     "items_predicted",

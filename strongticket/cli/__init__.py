@@ -1,4 +1,4 @@
-"""The command `strongticket`: construct, certify, show, bound, train. `strongticket --help` tells the rest."""
+"""The command `strongticket`: construct, find, certify, show, bound, train. `strongticket --help` tells the rest."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         print(f"the command needs {error.name}: pip install 'strongticket[cli]'", file=sys.stderr)
         return 2
-    from strongticket.cli._options import COMMANDS
+    from strongticket.cli._options import COMMANDS, Bound
 
     command = tyro.extras.subcommand_cli_from_dict(
         COMMANDS,
@@ -29,10 +29,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         args=arguments,
         config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.FlagCreatePairsOff),
     )
-    from strongticket.cli import _commands  # torch is loaded only after the options were understood
-
     try:
-        status = _commands.run(command)
+        if isinstance(command, Bound):
+            from strongticket.cli._bound import run as run_bound
+
+            status = run_bound(command)
+        else:
+            from strongticket.cli import _commands  # torch is loaded only after the options were understood
+
+            status = _commands.run(command)
         sys.stdout.flush()
         return status
     except BrokenPipeError:  # whoever read the output has gone, which is their right
@@ -41,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, TypeError, OSError) as error:
         print(f"strongticket: {error}", file=sys.stderr)
         return 2
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         print(f"strongticket: {error}", file=sys.stderr)
         return 2
     except (MemoryError, RuntimeError) as error:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-__all__ = ["COMMANDS", "Bound", "Certify", "Command", "Construct", "DomainOptions", "Show", "Train"]
+__all__ = ["COMMANDS", "Bound", "Certify", "Command", "Construct", "DomainOptions", "Find", "Show", "Train"]
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,8 @@ class Bound:
     """items: only subsets of exactly this many items count"""
     weights: int = 1
     """items: how many targets there are, each with items of its own; --delta is shared equally among them"""
+    scale: float = 1.0
+    """items: every item is multiplied by this; about twice the largest |target| fails least often"""
     json: bool = False
     """print the result as JSON"""
 
@@ -144,9 +146,73 @@ class Train:
     """print the result as JSON"""
 
 
-Command = Construct | Certify | Show | Bound | Train
+Method = Literal[
+    "edge-popup",
+    "iterand",
+    "biprop",
+    "bernoulli",
+    "signed-supermask",
+    "gem-miner",
+    "multicoated",
+]
+
+
+@dataclass(frozen=True)
+class Find:
+    """Find a subnetwork of a random network that classifies, training no weight, and write it as a ticket file.
+
+    Scores decide which weights are kept, and the scores are what is trained. The epoch is chosen on examples held out
+    of the training data; the test data are read once, at the end, by the ticket and by a random mask that keeps as
+    many weights of each layer. A run with --checkpoint that was interrupted goes on where it was.
+    """
+
+    data: Literal["digits", "mnist", "fashion-mnist", "cifar10"] = "digits"
+    """data set; all but digits are read from --folder or STRONGTICKET_DATA"""
+    model: str | None = None
+    """the random network by name, such as lenet-300-100, conv4x0.25 or mlp-64-256-10; the recipe's if left out"""
+    recipe: str | None = None
+    """how to search, such as digits, mnist or ramanujan2020-conv4; one that fits the data if left out"""
+    method: Method | None = None
+    """how scores choose; the recipe's if left out. The learning rate stays the recipe's: see --lr"""
+    density: float | None = None
+    """fraction of the weights to keep, in (0, 1], for methods that have one; the recipe's if left out"""
+    init: (
+        Literal["signed-constant", "kaiming-normal", "kaiming-uniform", "xavier-constant", "xavier-normal", "uniform"]
+        | None
+    ) = None
+    """law of the random weights; the recipe's if left out"""
+    epochs: int | None = None
+    """passes over the training data; the recipe's number if left out"""
+    batch_size: int | None = None
+    """examples per step; the recipe's if left out"""
+    lr: float | None = None
+    """learning rate of the scores; the recipe's if left out"""
+    inputs: Literal["raw", "standardised"] | None = None
+    """pixels in [0, 1], or with mean 0 and variance 1 over the training data; raw for digits, else standardised"""
+    seed: int = 0
+    """names the random network, and is the seed of scores, data order, augmentation and control"""
+    folder: Path | None = None
+    """folder of the data sets"""
+    out: Path = Path("ticket.slt")
+    """ticket file to write"""
+    checkpoint: Path | None = None
+    """folder of a checkpoint, from which the same command goes on"""
+    log: Path | None = None
+    """JSONL file that gets a record of each epoch"""
+    tensorboard: Path | None = None
+    """folder of TensorBoard's event files"""
+    device: str = "cpu"
+    """where to search: cpu, cuda, cuda:1, ..."""
+    threads: int = 1
+    """threads of the CPU; small networks gain nothing from more"""
+    json: bool = False
+    """print the result as JSON"""
+
+
+Command = Construct | Certify | Show | Bound | Train | Find
 COMMANDS: dict[str, Callable[..., Command]] = {
     "construct": Construct,
+    "find": Find,
     "certify": Certify,
     "show": Show,
     "bound": Bound,

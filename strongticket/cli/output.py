@@ -5,8 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["progress_bar", "table"]
+if TYPE_CHECKING:
+    from strongticket.training import Epoch
+
+__all__ = ["emit", "epoch_bar", "epoch_text", "progress_bar", "table"]
 
 
 def table(title: str, rows: list[tuple[str, object]]) -> None:
@@ -24,6 +28,16 @@ def table(title: str, rows: list[tuple[str, object]]) -> None:
         print(f"{name:<{width}}{lines[0]}")
         for line in lines[1:]:
             print(" " * width + line)
+
+
+def emit(as_json: bool, value: dict[str, Any], title: str, rows: list[tuple[str, object]]) -> None:
+    """Print a result, as JSON or as a table."""
+    import json
+
+    if as_json:
+        print(json.dumps(value, indent=2, allow_nan=False))
+    else:
+        table(title, rows)
 
 
 @contextmanager
@@ -47,3 +61,38 @@ def progress_bar() -> Iterator[Callable[[str, int, int], None] | None]:
             bar.update(tasks[stage], completed=done, total=total)
 
         yield show
+
+
+@contextmanager
+def epoch_bar(total: int) -> Iterator[Callable[[Epoch], None] | None]:
+    """Offer a function (epoch) that draws a search's progress on standard error: bar, accuracy and flips of the mask.
+
+    Without rich it writes a line per epoch; it is None where nobody would see either.
+    """
+    if not sys.stderr.isatty():
+        yield None
+        return
+    try:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    except ModuleNotFoundError:
+        yield lambda epoch: print(f"epoch {epoch.number} of {total}: {epoch_text(epoch)}", file=sys.stderr, flush=True)
+        return
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[state]}"))
+    with Progress(TextColumn("epochs"), *columns, console=Console(stderr=True), transient=True) as bar:
+        row = bar.add_task("epochs", total=total, state="")
+
+        def show(epoch: Epoch) -> None:
+            bar.update(row, completed=epoch.number, state=epoch_text(epoch))
+
+        yield show
+
+
+def epoch_text(epoch: Epoch) -> str:
+    """Say in a line how a search stands after an epoch."""
+    parts = [f"accuracy {100 * epoch.accuracy:.2f} %"]
+    if epoch.validation_accuracy is not None:
+        parts.append(f"validation {100 * epoch.validation_accuracy:.2f} %")
+    if "flips" in epoch.details:
+        parts.append(f"{epoch.details['flips']:,} of the mask flipped")
+    return ", ".join(parts)

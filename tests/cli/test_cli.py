@@ -98,6 +98,13 @@ def test_dry_run_only_says_what_would_be_built(folder: Path, capsys: pytest.Capt
         (["bound", "items", "--target", "inf"], "--target must be positive and finite"),
         (["bound", "items", "--size", "0"], "--size must be at least 1"),
         (["bound", "items", "--weights", "0"], "--weights must be at least 1"),
+        (["bound", "items", "--weights", "1" + 400 * "0"], "a number of 401 digits"),
+        (["bound", "items", "--scale", "0"], "--scale must be positive"),
+        (["bound", "items", "--eps", "1e-40"], "eps >= 1e-30"),
+        (["bound", "items", "--size", "1000000"], "at most 64 items"),
+        (["bound", "items", "--set", "eps=0.1"], "--set belongs to a bound"),
+        (["bound", "list", "--eps", "nan"], "--eps belongs to 'bound items'"),
+        (["bound", "pensia2020optimal.theorem2_parameters", "--law", "normal"], "--law belongs to 'bound items'"),
     ],
 )
 def test_bad_input_is_one_clear_line_and_exit_status_2(
@@ -154,13 +161,39 @@ def test_items_of_a_size_and_for_many_weights(capsys: pytest.CaptureFixture[str]
     alone = as_json(capsys, "bound", "items", "--delta", str(0.1 / 397_000), "--averaged")
     assert many["predicted"] == alone["predicted"] == 33
     assert many["saddlepoint"] is None
+    # independent targets: needed is less than the union bound asks for, and is exact
+    assert many["delta_per_target"] == 0.1 / 397_000
+    assert 1 - (1 - many["delta_necessary"]) ** 397_000 == pytest.approx(0.1)  # type: ignore[operator]
+    assert many["floor"] <= alone["floor"]  # type: ignore[operator]
     assert main(["bound", "items", "--delta", "0.1", "--weights", "397000", "--averaged"]) == 0
     text = capsys.readouterr().out
     assert "397,000 targets together" in text
-    assert "too rare for its draws" in text
+    assert "too rare to be drawn; at least" in text
     reach = as_json(capsys, "bound", "items", "--max-target", "0.5")
     assert reach["target"] == 0.5
     assert reach["proved"] == 95
+
+
+def test_items_say_what_is_not_known(capsys: pytest.CaptureFixture[str]) -> None:
+    rare = as_json(capsys, "bound", "items", "--delta", "1e-9", "--averaged", "--law", "product", "--size", "8")
+    assert rare["predicted"] is None
+    assert rare["measured"]["items"] is None  # type: ignore[index, call-overload]
+    assert main(["bound", "items", "--delta", "1e-12", "--averaged"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "trials cannot tell; at least" in text
+    assert main(["bound", "items", "--target", "100"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "predicted not available: the floor" in text
+    scaled = as_json(capsys, "bound", "items", "--scale", "2", "--target", "2", "--eps", "0.02")
+    plain = as_json(capsys, "bound", "items")
+    for name in ("floor", "counting_floor", "measured", "predicted", "saddlepoint", "quenched", "annealed", "proved"):
+        assert scaled[name] == plain[name]
+    assert as_json(capsys, "bound", "items", "--target", "0.005")["predicted"] == 0
+
+
+def test_bound_loads_no_torch() -> None:
+    code = "import sys; from strongticket.cli import main; main(['bound', 'items']); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
 
 
 def test_train_writes_a_target_that_construct_reads(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

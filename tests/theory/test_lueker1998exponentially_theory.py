@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 import theory
 from strongticket.bounds import lueker1998exponentially as bounds
 from theory import Verdict
+from theory._subset_sum_claims import ACCURACY
 from theory.lueker1998exponentially import draw_items, expected_gain
 
 EXPLICIT = theory.get("lueker1998exponentially.explicit")
@@ -63,3 +65,66 @@ def test_draws_have_the_law() -> None:
         assert (items != 0).mean() == pytest.approx(law.alive, abs=0.01)
     with pytest.raises(ValueError, match="law"):
         draw_items("cauchy", 3, 0)
+
+
+# ---------------------------------------------------------------- floors and predictions
+
+FLOOR = theory.get("lueker1998exponentially.coverage_floor")
+SIZED = theory.get("lueker1998exponentially.fixed_size_floor")
+PREDICTED = theory.get("lueker1998exponentially.predictions")
+NAMES = ("uniform", "product", "half_product", "normal", "hyperbolic")
+
+
+@pytest.mark.parametrize("law", NAMES)
+def test_failures_are_not_rarer_than_the_floor(law: str) -> None:
+    setting: dict[str, Any] = {"law": law, "items": {"half_product": 28, "product": 12}.get(law, 8)}
+    assert FLOOR.falsify(trials=500, **setting).verdict is Verdict.HOLDS_SO_FAR
+    assert FLOOR.falsify(trials=1500, factor=2.2, **setting).verdict is Verdict.FALSIFIED
+
+
+def test_failures_of_a_size_are_not_rarer_than_the_floor() -> None:
+    assert SIZED.falsify(trials=500).verdict is Verdict.HOLDS_SO_FAR
+    assert SIZED.falsify(trials=500, averaged=True).verdict is Verdict.HOLDS_SO_FAR
+    assert SIZED.falsify(trials=500, factor=2.0).verdict is Verdict.FALSIFIED
+    with pytest.raises(ValueError, match="uniform items"):
+        SIZED.falsify(trials=10, law="normal")
+    with pytest.raises(ValueError, match="nothing to falsify"):
+        FLOOR.falsify(trials=10, target=0.05)
+
+
+@pytest.mark.parametrize("method", ["saddlepoint", "combined"])
+@pytest.mark.parametrize("law", NAMES)
+def test_predictions_are_as_accurate_as_said(law: str, method: str) -> None:
+    setting: dict[str, Any] = {"law": law, "method": method, "averaged": True}
+    assert PREDICTED.falsify(trials=10, **setting).verdict is Verdict.HOLDS_SO_FAR
+    least, most = ACCURACY[method, law]
+    for factor in (1.5 / least, 0.5 / most):  # what was seen is on one side of the range, so some room is left
+        assert PREDICTED.falsify(trials=10, factor=factor, **setting).verdict is Verdict.FALSIFIED
+
+
+def test_accuracy_holds_for_the_shipped_table() -> None:
+    """Measured over predicted, for every law: `ACCURACY` is what the table says, with room for its own error."""
+    from strongticket.bounds import random_subset_sums as sums
+    from strongticket.bounds._measured import _table
+
+    checked = 0
+    for law in NAMES:
+        for target, of_eps in _table()["laws"][law]["targets"].items():
+            for eps, of_n in of_eps.items():
+                for n in ("8", "14", "20"):
+                    row = of_n[n]
+                    if not 1000 <= row["fail"] <= 0.9 * row["trials"]:
+                        continue
+                    setting: dict[str, Any] = {"law": law, "averaged": target == "uniform"}
+                    rate = row["fail"] / row["trials"]
+                    found = sums.saddlepoint_failure(int(n), float(eps), draws=10_000, **setting)
+                    combined = sums.failure_predicted(int(n), float(eps), **setting)
+                    for method, value, error in (
+                        ("saddlepoint", found.value, found.standard_error),
+                        ("combined", combined, 0.0),
+                    ):
+                        least, most = ACCURACY[method, law]
+                        noise = 4 * (error / value + row["fail"] ** -0.5)
+                        assert least - noise <= rate / value <= most + noise
+                        checked += 1
+    assert checked > 120

@@ -84,7 +84,6 @@ def test_check_looseness(capsys: pytest.CaptureFixture[str]) -> None:
     "args",
     [
         ["check", "nobody2000coins"],
-        ["check", "lueker1998exponentially.coverage_floor"],
         ["check", "lueker1998exponentially.explicit", "--eps", "0"],
         ["check", "lueker1998exponentially.explicit", "--delta", "1"],
         ["check", "lueker1998exponentially.explicit", "--eps", "nan"],
@@ -103,3 +102,12 @@ def test_unparsable_arguments_exit_with_2() -> None:
     with pytest.raises(SystemExit) as caught:
         main(["check", "--trials", "many", "pensia2020optimal"])
     assert caught.value.code == 2
+
+
+def test_a_theorem_without_a_claim_cannot_be_checked(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = theory.get("lueker1998exponentially.explicit")
+    monkeypatch.setattr(theory, "all", lambda: (replace(whole, claim=None),))
+    assert main(["check", whole.key]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
