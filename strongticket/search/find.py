@@ -16,7 +16,7 @@ from strongticket.models import architecture as architecture_of
 from strongticket.search.layers import WeightInit
 from strongticket.search.methods import AbstractMethod, AbstractTopK, Bernoulli, GemMiner
 from strongticket.search.recipes import SearchRecipe, search_recipe
-from strongticket.search.searcher import Searcher
+from strongticket.search.searcher import Searcher, blank
 from strongticket.ticket import AbstractArchitecture, Source, Ticket
 from strongticket.training.checkpoint import Checkpoint
 from strongticket.training.data import check_outputs, examples_of
@@ -187,12 +187,6 @@ def source_of(network: AbstractArchitecture | Source | str, recipe: SearchRecipe
     if isinstance(network, Source):
         return network
     return recipe.source(architecture_of(network) if isinstance(network, str) else network, seed)
-
-
-def blank(source: Source) -> nn.Module:
-    """Return a module of the source's architecture whose random parameters are 0."""
-    zeros = {name: torch.zeros(shape) for name, shape in source.shapes.items()}
-    return source.architecture.module({**zeros, **source.architecture.initial_state()})
 
 
 def found_by(searcher: Searcher, history: list[Epoch], best_epoch: int, recipe: SearchRecipe, seed: int) -> Found:

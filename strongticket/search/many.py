@@ -22,11 +22,12 @@ import torch
 from torch import Tensor, nn
 
 from strongticket import random
-from strongticket.search.find import Found, blank, mask_details, resolve, source_of
+from strongticket.search.find import Found, mask_details, resolve, source_of
 from strongticket.search.fused import FusedTopK
 from strongticket.search.layers import Layer, WeightInit, initial_scores, layers_of
 from strongticket.search.methods import AbstractMethod, AbstractTopK, EdgePopup, MethodState
 from strongticket.search.recipes import SearchRecipe
+from strongticket.search.searcher import blank
 from strongticket.ticket import AbstractArchitecture, Mask, Source, Ticket
 from strongticket.training.augment import Augmenter
 from strongticket.training.data import Examples, check_outputs, examples_of

@@ -114,7 +114,7 @@ class Searcher:
         self.source, self.method, self.seed = source, method, seed
         self.layers = layers_of(source.architecture, names)
         self.kept_whole = tuple(keep)
-        self.module = _fresh_module(source) if module is None else module
+        self.module = blank(source) if module is None else module
         self._parameters = _bind(self.module, source, self.layers, self.kept_whole)
         self._owners = {name: _owner(self.module, name) for name in self._parameters}
         device = self._parameters[self.layers[0].name].device
@@ -337,7 +337,8 @@ class Searcher:
         self._choose()
 
 
-def _fresh_module(source: Source) -> nn.Module:
+def blank(source: Source) -> nn.Module:
+    """Return a module of the source's architecture whose random parameters are 0."""
     architecture = source.architecture
     empty = {name: torch.zeros(shape) for name, shape in source.shapes.items()}
     return architecture.module({**empty, **architecture.initial_state()})

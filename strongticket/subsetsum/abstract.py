@@ -352,15 +352,8 @@ def _first_hit(solver: AbstractSubsetSumSolver, batch: Batch, goal: Goal) -> Cho
     A subset of the first m items is hit about as often as one of all, as soon as 2^m eps is a few; so most instances
     end at a small m whatever n is.
     """
-    items, targets = batch.rows(), batch.targets
-    place = np.arange(batch.n, dtype=np.int64)
-    up, down = np.maximum(items, 0).sum(1), np.minimum(items, 0).sum(1)
-    side = np.where(targets - up > goal.limit, 1, np.where(down - targets > goal.limit, -1, 0))
-    # out of reach: all items that lead there, and nothing is nearer
-    mask = ((np.sign(items) == side[:, None]) & (side != 0)[:, None]).astype(np.int64) << place
-    mask = np.asarray(mask.sum(1), dtype=np.int64)
-    proved = side != 0
-    rows = np.flatnonzero(side == 0)
+    mask, proved = batch.ends()
+    rows = np.flatnonzero(~proved)
     best = np.full(len(batch), _SATURATED)
     most = min(batch.n, solver.most_items("min_error"))
     for m in [*(p for p in _PREFIXES if p < most), most]:

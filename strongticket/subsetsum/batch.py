@@ -59,6 +59,20 @@ class Batch:
         for start, stop in zip(starts, [*starts[1:], len(self)], strict=True):
             yield int(pool[start]), slice(start, stop)
 
+    def ends(self) -> tuple[Ints, Bools]:  # [batch], [batch]
+        """Answer the targets that lie at or beyond an end of their reach, and say which those are.
+
+        All positive items (or all negative ones) then are the one subset of least error; other masks are 0.
+        """
+        up, down = self.items > 0, self.items < 0
+        place = np.int64(1) << np.arange(self.n, dtype=np.int64)
+        highest, lowest = (np.einsum("ij,ij->i", self.items, side.astype(np.int64)) for side in (up, down))
+        positive, negative = up @ place, down @ place
+        if self.pool is not None:
+            highest, lowest, positive, negative = (v[self.pool] for v in (highest, lowest, positive, negative))
+        above, below = self.targets >= highest, self.targets <= lowest
+        return np.where(above, positive, np.where(below, negative, 0)), above | below
+
     def chosen(self, mask: Ints) -> Bools:  # [batch] -> [batch, n]
         """The masks as booleans."""
         return ((mask[:, None] >> np.arange(self.n, dtype=np.int64)) & 1).astype(bool)

@@ -13,7 +13,7 @@ from strongticket.subsetsum._exact import Ints
 from strongticket.subsetsum.abstract import AbstractSubsetSumSolver, Choice
 from strongticket.subsetsum.batch import Batch
 from strongticket.subsetsum.goal import Goal, Objective
-from strongticket.subsetsum.portable import Keys, TorchSolver, key_bits
+from strongticket.subsetsum.portable import Keys, TorchSolver, beyond_the_ends, key_bits
 
 __all__ = ["TritonSolver", "launch_shape"]
 
@@ -89,8 +89,9 @@ class TritonSolver(AbstractSubsetSumSolver):
         """Launch the kernel, or delegate."""
         if not self._fused(batch.n, goal) or len(batch) == 0:
             return self._rest.choose(batch, goal)
-        masks = self._launch(batch, key_bits(batch.items, self.keys)).cpu().numpy().copy()
-        return Choice(masks, np.ones(len(batch), bool), np.zeros(len(batch), bool))
+        return beyond_the_ends(
+            batch, lambda inside: self._launch(inside, key_bits(inside.items, self.keys)).cpu().numpy()
+        )
 
     def choose_sizes(self, batch: Batch) -> Ints:  # [batch, n + 1]
         """By torch."""

@@ -88,13 +88,12 @@ class TorchSolver(AbstractSubsetSumSolver):
             return _exactly(np.zeros(len(batch), np.int64))
         with torch.inference_mode():
             if goal.objective == "min_error":
-                masks = self._minimum(batch)
+                return beyond_the_ends(batch, lambda inside: self._minimum(inside).cpu().numpy())
+            x, z = self._tensor(batch.rows()), self._tensor(batch.targets)
+            if goal.objective == "sparsest":
+                masks = _sparsest(x, z, goal.limit, lambda rows: self._minimum(batch.take(rows.cpu().numpy())))
             else:
-                x, z = self._tensor(batch.rows()), self._tensor(batch.targets)
-                if goal.objective == "sparsest":
-                    masks = _sparsest(x, z, goal.limit, lambda rows: self._minimum(batch.take(rows.cpu().numpy())))
-                else:
-                    masks = _best_of_sizes(x, z, [_size_of(goal)])[:, 0]
+                masks = _best_of_sizes(x, z, [_size_of(goal)])[:, 0]
             return _exactly(masks.cpu().numpy().copy())
 
     def choose_sizes(self, batch: Batch) -> Ints:  # [batch, n + 1]
@@ -128,6 +127,15 @@ def _size_of(goal: Goal) -> int:
     if goal.size is None:
         raise ValueError("expected a size with objective 'fixed_size', got None")
     return goal.size
+
+
+def beyond_the_ends(batch: Batch, search: Callable[[Batch], Ints]) -> Choice:
+    """Answer targets at or beyond the ends of their reach on the host, and search for the minimum of the others."""
+    masks, settled = batch.ends()
+    rows = np.flatnonzero(~settled)
+    if rows.size:
+        masks[rows] = search(batch if rows.size == len(batch) else batch.take(rows))
+    return Choice(masks, np.ones(len(batch), bool), settled)
 
 
 def _exactly(masks: Ints) -> Choice:

@@ -328,6 +328,7 @@ def test_unreachable_targets_take_everything_that_helps(backend: str, n: int) ->
         np.testing.assert_array_equal(up.error, beyond)
         np.testing.assert_array_equal(up.chosen(n), items > 0)
         assert up.count(Outcome.NONE_EXISTS) == 6
+        assert up.canonical.all()
         down = solve(items, low - beyond, objective="sparsest", eps=beyond, backend=backend)
         np.testing.assert_array_equal(down.error, -beyond)
         assert down.found.all()
