@@ -32,3 +32,8 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("STRONGTICKET_DATA is not set and no shared/data lies beside the checkout: no real data to read")
     return Path(folder)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Seed torch before every test, so that no outcome depends on which tests ran before."""
+    torch.manual_seed(0)
