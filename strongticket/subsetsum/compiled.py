@@ -191,18 +191,16 @@ class NumbaSolver(AbstractSubsetSumSolver):
         return masks
 
     def _shared(self, items: Ints, targets: Ints, masks: Ints) -> Bools:
-        place = np.int64(1) << np.arange(len(items))
-        up, down = items > 0, items < 0
-        above, below = targets >= items[up].sum(), targets <= items[down].sum()
-        masks[above], masks[below] = place[up].sum(), place[down].sum()
-        rows = np.flatnonzero(~above & ~below)
+        batch = Batch(items[None], targets, np.zeros(len(targets), np.int64))
+        masks[:], settled = batch.ends()
+        rows = np.flatnonzero(~settled)
         if rows.size:
-            bitonic, width = load_kernels().bitonic, self._width(Batch(items[None], targets))
+            bitonic, width = load_kernels().bitonic, self._width(batch)
             found = np.zeros(rows.size, np.int64)
-            scratch = aligned(bitonic.scratch_elements(len(items), np.dtype(width).itemsize), width)
+            scratch = aligned(bitonic.scratch_elements(batch.n, np.dtype(width).itemsize), width)
             bitonic.minimum_shared(items, targets[rows], found, scratch)
             masks[rows] = found
-        return np.asarray(above | below)
+        return settled
 
     def _width(self, batch: Batch) -> type[Any]:
         reach = 0 if self.keys == "int64" else int(load_kernels().bitonic.max_reach(batch.items))
