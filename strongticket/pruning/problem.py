@@ -138,7 +138,7 @@ class Problem:
     def batches(self, size: int = 256) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the examples in their order, `size` at a time; the last batch may be smaller."""
         inputs, labels = self.data
-        yield from zip(inputs.split(size), labels.split(size), strict=True)
+        yield from zip(torch.split(inputs, size), torch.split(labels, size), strict=True)
 
     def live(self) -> nn.Module:
         """Return a copy of the network in evaluation mode of which just the parameters named require gradients."""
