@@ -1,14 +1,17 @@
-"""What the experiments with mask searches share: data, a ticket beside its controls, its trained twin, and verdicts."""
+"""What the experiments with mask searches share: parameters, data, a ticket beside its controls, its trained twin."""
 
 from __future__ import annotations
 
-import math
 import time
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
+
+from experiments._experiment import AbstractExperiment
+from experiments._gain import gain, percent
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -19,15 +22,17 @@ if TYPE_CHECKING:
 __all__ = [
     "DATA",
     "PLANS",
+    "SEEDS",
     "TITLES",
+    "AbstractSearch",
     "Data",
-    "Gain",
     "Parts",
     "Plan",
-    "gain",
+    "beside_controls",
+    "grouped",
     "note",
+    "over",
     "parts_of",
-    "percent",
     "searched",
     "trained",
     "widened",
@@ -44,9 +49,9 @@ TITLES: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 """Names of the data sets as they are shown; what is special about our copy is part of the name."""
+SEEDS: Final = range(5)
 DENSE_RATES: Final = (0.01, 0.03, 0.1)
 """Learning rates that the trained twin may choose from, on validation data."""
-CONFIDENCE: Final = 0.95
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,85 @@ PLANS: Final[Mapping[Data, Plan]] = MappingProxyType(
     }
 )
 """The searches of the presets. CIFAR-10 gets a tenth of the published epochs and a quarter of the width, for a CPU."""
+
+
+@dataclass(frozen=True)
+class AbstractSearch(AbstractExperiment):
+    """An experiment with mask searches: what all of them are told, and their presets, one for each data set.
+
+    Args:
+        data: data set; all but the digits are read from STRONGTICKET_DATA.
+        model: the network, by name.
+        recipe: name of the recipe.
+        epochs: passes over the data.
+        seed: of everything that is random.
+    """
+
+    data: Data
+    model: str
+    recipe: str
+    epochs: int
+    seed: int
+
+    @classmethod
+    def presets(cls) -> Mapping[str, Sequence[Self]]:
+        """quick (the digits), digits, mnist, fashion-mnist, cifar10: five seeds each."""
+        found: dict[str, Sequence[Self]] = {}
+        for data in DATA:
+            plan = PLANS[data]
+            shared: dict[str, Any] = {"data": data, "model": plan.model, "recipe": plan.recipe}
+            found[data] = [cls(**shared, **own, seed=seed) for own in cls.settings(data, plan) for seed in SEEDS]
+        return {"quick": found["digits"], **found}
+
+    @classmethod
+    @abstractmethod
+    def settings(cls, data: Data, plan: Plan) -> Sequence[Mapping[str, Any]]:
+        """Return what is compared on a data set: all parameters but data, model, recipe and seed."""
+
+    def network(self) -> AbstractArchitecture:
+        """Return the network."""
+        from strongticket.models import architecture
+
+        return architecture(self.model)
+
+    def how(self) -> SearchRecipe:
+        """Return the recipe, for so many epochs."""
+        from strongticket.search import search_recipe
+
+        return search_recipe(self.recipe).changed(epochs=self.epochs)
+
+    def parts(self) -> Parts:
+        """Return the data, split by the seed."""
+        return parts_of(self.data, self.seed)
+
+
+def grouped(
+    finished: Sequence[tuple[AbstractSearch, dict[str, Any]]], *names: str
+) -> dict[tuple[Any, ...], list[dict[str, Any]]]:
+    """Return the results of all seeds for each choice of the named parameters, in the order of the runs."""
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for run, result in finished:
+        groups.setdefault(tuple(getattr(run, name) for name in names), []).append(result)
+    return groups
+
+
+def beside_controls(results: Sequence[Mapping[str, Any]], name: str = "ticket", margin: float = 0.0) -> dict[str, str]:
+    """Return the cells of a table: accuracies of the tickets and of both controls, and what lies between them.
+
+    Args:
+        results: of all seeds.
+        name: what the tickets are called.
+        margin: see `gain`.
+    """
+    cells = {f"{name} %": percent(results)}
+    cells |= {f"{kind} mask %": percent(results, f"{kind}_accuracy") for kind in ("random", "shuffled")}
+    ours, theirs = ([result[which] for result in results] for which in ("accuracy", "random_accuracy"))
+    return cells | {"over random": str(gain(ours, theirs, margin=margin))}
+
+
+def over(results: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]]) -> str:
+    """Return what some tickets have over others of the same seeds."""
+    return str(gain(*([result["accuracy"] for result in some] for some in (results, others))))
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,66 +305,3 @@ def _validation_accuracy(found: Found) -> float:
 def _density(ticket: Ticket, found: Found) -> float:
     """Share of the searched weights that is kept; parameters that were not searched (biases) do not count."""
     return sum(ticket.mask.counts[name] for name in found.masks) / sum(mask.numel() for mask in found.masks.values())
-
-
-@dataclass(frozen=True)
-class Gain:
-    """How much better one thing is than another, seed by seed.
-
-    Attributes:
-        mean: of the differences.
-        low, high: 95 % interval of the true mean: Student's, of the differences of the seeds.
-        seeds: how many there are.
-        verdict: "better" or "worse" if the interval lies on that side of what was asked for; "open" otherwise.
-    """
-
-    mean: float
-    low: float
-    high: float
-    seeds: int
-    verdict: Literal["better", "worse", "open"]
-
-    def __str__(self) -> str:
-        """In points of accuracy: mean, interval, verdict."""
-        if self.seeds == 1:
-            return f"{100 * self.mean:+.2f}, one seed"
-        return f"{100 * self.mean:+.2f} [{100 * self.low:.2f}, {100 * self.high:.2f}] {self.verdict}"
-
-
-def gain(ours: Sequence[float], theirs: Sequence[float], *, margin: float = 0.0) -> Gain:
-    """Compare two things that were measured with the same seeds.
-
-    Args:
-        ours: a number for each seed.
-        theirs: the same for what it is held against.
-        margin: how much better ours is claimed to be.
-
-    Raises:
-        ValueError: not one number of each for every seed.
-
-    >>> gain([0.9, 0.92, 0.91], [0.1, 0.12, 0.13]).verdict, gain([0.9, 0.2], [0.1, 0.8]).verdict
-    ('better', 'open')
-    """
-    from scipy import stats
-
-    if len(ours) != len(theirs) or not ours:
-        raise ValueError(f"expected as many numbers of both, at least one, got {len(ours)} and {len(theirs)}")
-    differences = [a - b for a, b in zip(ours, theirs, strict=True)]
-    n = len(differences)
-    mean = math.fsum(differences) / n
-    if n == 1:
-        return Gain(mean, -math.inf, math.inf, 1, "open")
-    spread = math.sqrt(math.fsum((d - mean) ** 2 for d in differences) / (n - 1) / n)
-    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * spread
-    low, high = mean - reach, mean + reach
-    return Gain(mean, low, high, n, "better" if low > margin else "worse" if high < margin else "open")
-
-
-def percent(results: Sequence[Mapping[str, Any]], name: str = "accuracy") -> str:
-    """Return the mean over the seeds, and the least and the most of them, in percent.
-
-    >>> percent([{"accuracy": 0.25}, {"accuracy": 0.75}])
-    '50.00 (25.00-75.00)'
-    """
-    values = [100 * result[name] for result in results]
-    return f"{math.fsum(values) / len(values):.2f} ({min(values):.2f}-{max(values):.2f})"

@@ -6,84 +6,49 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Self, final
 
-from experiments._experiment import AbstractExperiment
-from experiments._search import DATA, PLANS, TITLES, Data, gain, parts_of, percent, searched, widened
+from experiments._search import TITLES, AbstractSearch, Data, Plan, beside_controls, grouped, over, searched, widened
 
-__all__ = ["WIDTHS", "SearchWidth", "by_width"]
+__all__ = ["WIDTHS", "SearchWidth"]
 
 WIDTHS: Final = (0.25, 0.5, 1.0, 2.0, 4.0)
 
 
 @final
 @dataclass(frozen=True)
-class SearchWidth(AbstractExperiment):
+class SearchWidth(AbstractSearch):
     """Search at one width factor with edge-popup, beside a random and a shuffled mask.
 
     Args:
-        data: data set; all but the digits are read from STRONGTICKET_DATA.
-        model: the network at width factor 1, by name.
-        recipe: name of the recipe.
-        epochs: passes over the data.
+        data, model, recipe, epochs, seed: see `AbstractSearch`; the model is the network at width factor 1.
         width: factor of the hidden layers.
         density: fraction of each layer that is kept, in (0, 1].
-        seed: of everything that is random.
     """
 
     name: ClassVar[str] = "search_width"
     version: ClassVar[int] = 1
 
-    data: Data
-    model: str
-    recipe: str
-    epochs: int
     width: float
     density: float
-    seed: int
 
     def run(self) -> dict[str, Any]:
         """Return the accuracies of the ticket and its controls."""
-        from strongticket.models import architecture
-        from strongticket.search import search_recipe
-
-        network = widened(architecture(self.model), self.width)
-        recipe = search_recipe(self.recipe).changed(epochs=self.epochs).with_density(self.density)
-        return searched(network, parts_of(self.data, self.seed), [recipe], self.seed)
+        recipe = self.how().with_density(self.density)
+        return searched(widened(self.network(), self.width), self.parts(), [recipe], self.seed)
 
     @classmethod
-    def presets(cls) -> Mapping[str, Sequence[Self]]:
-        """quick (the digits), mnist, fashion-mnist, cifar10 (up to the width of the plan): 5 seeds each."""
-        found: dict[str, Sequence[Self]] = {data: cls._of(data) for data in DATA}
-        return {"quick": found["digits"], **found}
-
-    @classmethod
-    def _of(cls, data: Data) -> list[Self]:
-        plan = PLANS[data]
+    def settings(cls, data: Data, plan: Plan) -> Sequence[Mapping[str, Any]]:
+        """Every width; on CIFAR-10 up to that of the plan."""
         widths = [width for width in WIDTHS if data != "cifar10" or width <= 1]
-        return [
-            cls(data, plan.model, plan.recipe, plan.epochs, width, 0.5, seed) for width in widths for seed in range(5)
-        ]
+        return [{"epochs": plan.epochs, "width": width, "density": 0.5} for width in widths]
 
     @classmethod
     def table(cls, finished: Sequence[tuple[Self, dict[str, Any]]]) -> list[dict[str, Any]]:
         """One row per width: accuracies over the seeds, and what they have over width factor 1 and a random mask."""
-        groups, rows = by_width(finished), []
+        groups, rows = grouped(finished, "data", "model", "width"), []
         for (data, model, width), results in groups.items():
-            ours = [result["accuracy"] for result in results]
             row: dict[str, Any] = {"data": TITLES[data], "model": results[0]["model"], "width": width}
-            row |= {"seeds": len(results), "ticket %": percent(results)}
-            row |= {f"{kind} mask %": percent(results, f"{kind}_accuracy") for kind in ("random", "shuffled")}
-            row["over random"] = str(gain(ours, [result["random_accuracy"] for result in results]))
+            row |= {"seeds": len(results), **beside_controls(results)}
             if (usual := groups.get((data, model, 1.0))) and width != 1:
-                row["over width 1"] = str(gain(ours, [result["accuracy"] for result in usual]))
+                row["over width 1"] = over(results, usual)
             rows.append(row)
         return rows
-
-
-def by_width(
-    finished: Sequence[tuple[SearchWidth, dict[str, Any]]],
-) -> dict[tuple[Data, str, float], list[dict[str, Any]]]:
-    """Return the results of all seeds of each (data, model, width)."""
-    groups: dict[tuple[Data, str, float], list[dict[str, Any]]] = {}
-    for run, result in finished:
-        groups.setdefault((run.data, run.model, run.width), []).append(result)
-    return groups

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import numpy as np
 
 from experiments import AbstractExperiment, MissingRuns, finished
-from experiments._search import DATA, Data
+from experiments._search import DATA, TITLES, Data
 
 if TYPE_CHECKING:
     from strongticket.runs import Store
 
-__all__ = ["accuracy_axis", "complete", "errors"]
+__all__ = ["accuracy_axis", "complete", "errors", "panel_title"]
 
 _TICKS: Final = (10, 50, 70, 80, 90, 95, 97, 98, 99, 99.5)
 
@@ -30,6 +30,12 @@ def accuracy_axis(ax: Any, which: Literal["x", "y"], best: float, worst: float =
     ticks = [tick for tick in _TICKS if best <= 100 - tick <= worst]
     ax.minorticks_off()
     getattr(ax, f"set_{which}ticks")([100 - tick for tick in ticks], [f"{tick:g}" for tick in ticks])
+
+
+def panel_title(letter: str, data: Data, rest: str) -> str:
+    """Return the title of a panel; names of data sets that have to say something more get a line of their own."""
+    name = TITLES[data]
+    return f"{letter}   {name},{chr(10) if '(' in name else ' '}{rest}"
 
 
 def complete(experiments: Sequence[type[AbstractExperiment]], store: Store) -> list[Data]:

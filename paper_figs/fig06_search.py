@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from experiments import finished
-from experiments._search import TITLES, Data
-from experiments.search_density import SearchDensity, by_density
-from experiments.search_width import SearchWidth, by_width
-from paper_figs._accuracy import accuracy_axis, complete, errors
+from experiments._search import TITLES, Data, grouped
+from experiments.search_density import SearchDensity
+from experiments.search_width import SearchWidth
+from paper_figs._accuracy import accuracy_axis, complete, errors, panel_title
 from paper_figs._drawing import PAGE, save, style
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def draw(store: Store, out: Path) -> list[Path]:
         axes = figure.subplots(len(at_hand), 2, squeeze=False, sharey="row")
         letters = iter("abcdefgh")
         for (density, width), data in zip(axes, at_hand, strict=True):
-            best = _density(density, finished(SearchDensity, data, store), f"{next(letters)}   {TITLES[data]}")
+            best = _density(density, finished(SearchDensity, data, store), next(letters))
             _width(width, finished(SearchWidth, data, store), next(letters), data)
             _twin(width, finished(SearchDensity, data, store))
             if data in _PUBLISHED:
@@ -59,18 +59,16 @@ def draw(store: Store, out: Path) -> list[Path]:
         return save(figure, out, NAME)
 
 
-def _density(ax: Any, runs: Sequence[tuple[SearchDensity, dict[str, Any]]], title: str) -> float:
+def _density(ax: Any, runs: Sequence[tuple[SearchDensity, dict[str, Any]]], letter: str) -> float:
     """Draw accuracy against density; return the trained network's error in percent."""
-    groups = by_density(runs)
-    model = runs[0][0].model
-    twin = next(results for (_, _, density), results in groups.items() if density is None)
-    places = {density: results for (_, _, density), results in groups.items() if density is not None}
+    places = {density: results for (density,), results in grouped(runs, "density").items()}
+    model, twin = runs[0][0].model, places.pop(None)
     _lines(ax, places)
     low, high = errors(twin).min(), errors(twin).max()
     ax.axhspan(low, high, color="C2", alpha=0.25, lw=0)
     ax.axhline(errors(twin).mean(), color="C2", lw=1, label="all weights of the network trained")
     ax.set(xlim=(0, 1.02), xticks=np.linspace(0, 1, 6))
-    ax.set_title(f"{title}, {model}, {len(twin)} seeds and their range")
+    ax.set_title(panel_title(letter, runs[0][0].data, f"{model}, {len(twin)} seeds and their range"))
     return float(low)
 
 
@@ -87,7 +85,7 @@ def _twin(ax: Any, runs: Sequence[tuple[SearchDensity, dict[str, Any]]]) -> None
 
 
 def _width(ax: Any, runs: Sequence[tuple[SearchWidth, dict[str, Any]]], letter: str, data: Data) -> None:
-    places = {width: results for (_, _, width), results in by_width(runs).items()}
+    places = {width: results for (width,), results in grouped(runs, "width").items()}
     _lines(ax, places)
     run = runs[0][0]
     ax.set_xscale("log", base=2)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from experiments import finished
-from experiments._search import TITLES
-from experiments.search_inits import SearchInits, by_init
-from experiments.search_methods import SearchMethods, by_method
-from paper_figs._accuracy import accuracy_axis, complete, errors
+from experiments._search import grouped
+from experiments.search_inits import SearchInits
+from experiments.search_methods import SearchMethods
+from paper_figs._accuracy import accuracy_axis, complete, errors, panel_title
 from paper_figs._drawing import PAGE, save, style
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ __all__ = ["NEEDS", "draw"]
 
 NEEDS: Final = (SearchMethods.name, SearchInits.name)
 NAME: Final = "fig07_methods"
-_EMPTY: Final = 60  # an error in percent that neither a ticket nor a control has
 
 
 def draw(store: Store, out: Path) -> list[Path]:
@@ -30,44 +30,54 @@ def draw(store: Store, out: Path) -> list[Path]:
         MissingRuns: no data set is complete; the message names the command.
     """
     at_hand = complete((SearchMethods, SearchInits), store)
+    columns, blocks = min(2, len(at_hand)), math.ceil(len(at_hand) / 2)  # a block: methods above inits
     with style() as figure_class:
-        figure = figure_class(figsize=(PAGE, 4.4))
-        axes = figure.subplots(2, len(at_hand), squeeze=False, sharey="row", sharex="col", height_ratios=[1.1, 1])
-        letters = "abcdefgh"
-        for column, data in enumerate(at_hand):
-            runs = finished(SearchMethods, data, store)
+        figure = figure_class(figsize=(PAGE, 4.4 * blocks))
+        axes = figure.subplots(2 * blocks, columns, squeeze=False, height_ratios=[1.1, 1] * blocks)
+        letters = iter("abcdefghijkl")
+        for i, data in enumerate(at_hand):
+            above, below = axes[2 * (i // columns) : 2 * (i // columns) + 2, i % columns]
             best = min(
-                _methods(axes[0][column], runs, f"{letters[column]}   {TITLES[data]}"),
-                _inits(axes[1][column], finished(SearchInits, data, store), letters[column + len(at_hand)]),
+                _methods(above, finished(SearchMethods, data, store), next(letters)),
+                _inits(below, finished(SearchInits, data, store), next(letters)),
             )
-            accuracy_axis(axes[0][column], "x", best / 1.5)
-            axes[1][column].set_xlabel("test accuracy (%)")
+            for ax in (above, below):
+                accuracy_axis(ax, "x", best / 1.5)
+            above.tick_params(labelbottom=False)
+            below.set_xlabel("test accuracy (%)")
+            if i % columns:
+                for ax in (above, below):
+                    ax.tick_params(labelleft=False)
+        if len(at_hand) % columns:
+            for ax in axes[-2:, -1]:
+                ax.set_axis_off()
         handles = dict(zip(*reversed(axes[0][0].get_legend_handles_labels()), strict=True))
         figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=4)
         return save(figure, out, NAME)
 
 
-def _methods(ax: Any, runs: Sequence[tuple[SearchMethods, dict[str, Any]]], title: str) -> float:
-    groups = by_method(runs)
+def _methods(ax: Any, runs: Sequence[tuple[SearchMethods, dict[str, Any]]], letter: str) -> float:
+    groups = {name: results for (name,), results in grouped(runs, "method").items()}
     best = min(
         _row(ax, row, results, "C2" if name == "trained" else "C0")
-        for row, ((_, name), results) in enumerate(groups.items())
+        for row, (name, results) in enumerate(groups.items())
     )
-    for row, ((_, name), results) in enumerate(groups.items()):
-        if name != "trained":
-            density = sum(result["density"] for result in results) / len(results)
-            ax.text(_EMPTY, row, f"$d = {density:.2f}$", va="center", ha="center", color="0.4", fontsize=6)
-    names = ["all weights trained" if name == "trained" else name for _, name in groups]
-    _rows(ax, names)
+    searches = {name: results for name, results in groups.items() if name != "trained"}
+    worst = max(errors(results).max() for results in searches.values())
+    empty = math.sqrt(worst * min(errors(results, "random_accuracy").min() for results in searches.values()))
+    for row, results in enumerate(searches.values()):
+        density = sum(result["density"] for result in results) / len(results)
+        ax.text(empty, row, f"$d = {density:.2f}$", va="center", ha="center", color="0.4", fontsize=6)
+    _rows(ax, ["all weights trained" if name == "trained" else name for name in groups])
     run = runs[0][0]
-    ax.set_title(f"{title}, {run.epochs} epochs, $d$: density")
+    ax.set_title(panel_title(letter, run.data, f"{run.epochs} epochs, $d$: density"))
     return best
 
 
 def _inits(ax: Any, runs: Sequence[tuple[SearchInits, dict[str, Any]]], letter: str) -> float:
-    groups = by_init(runs)
+    groups = grouped(runs, "init", "scaled")
     best = min(_row(ax, row, results, "C0") for row, results in enumerate(groups.values()))
-    _rows(ax, [f"{init}, scaled" if scaled else init for _, init, scaled in groups])
+    _rows(ax, [f"{init}, scaled" if scaled else init for init, scaled in groups])
     run = runs[0][0]
     ax.set_title(f"{letter}   edge-popup, density {run.density:g}, {run.epochs} epochs")
     return best

@@ -4,7 +4,8 @@ A step is zero_grad, forward, cross-entropy, backward and update of one batch of
 method runs on the same network, in an order that rotates, after one step that is not measured; figures are the median
 over rounds of method / dense within the round. One thread is timed by its CPU time, several by the clock. "sorting" is
 the way of the released code of edge-popup: every layer's scores are sorted and the mask is written by index, in every
-forward pass, also at evaluation.
+forward pass, also at evaluation. With `--device cuda` the search runs in flat buffers by Triton kernels, and by plain
+torch operations on the same buffers; steps that are replayed as one CUDA graph are compared with a dense step that is.
 """
 
 from __future__ import annotations
@@ -23,11 +24,27 @@ from torch import Tensor, nn
 from strongticket._files import canonical_json, write_atomically
 from strongticket.models import architecture
 from strongticket.runs import environment
-from strongticket.search import EdgePopup, ScoreOptimiser, Searcher, random_source
+from strongticket.search import (
+    AbstractMethod,
+    Biprop,
+    EdgePopup,
+    GemMiner,
+    IteRand,
+    Multicoated,
+    ScoreOptimiser,
+    Searcher,
+    SignedSupermask,
+    random_source,
+)
+from strongticket.search.graphed import GraphedStep
+from strongticket.search.segmented import SegmentedTopK
+from strongticket.search.updating import Update, update_of
 from strongticket.selection import kept_count, largest
+from strongticket.ticket import Source
 
 __all__ = ["MaskSearchBenchmark", "main", "run"]
 
+_GRAPH = ", one graph"
 _INPUTS = {"lenet-300-100": (1, 28, 28)}
 
 
@@ -50,7 +67,9 @@ class MaskSearchBenchmark:
     threads: int = 1
     """Threads of torch."""
     device: str = "cpu"
-    """Where to run; a GPU is waited for after each step."""
+    """Where to run; a GPU is waited for at the beginning and the end of a round."""
+    family: bool = False
+    """Time the other methods of the family as well."""
     out: Path | None = None
     """JSON file to write."""
 
@@ -103,8 +122,10 @@ def _step(module: nn.Module, data: tuple[Tensor, Tensor], zero: Callable[[], Any
     move()
 
 
-def _methods(name: str, density: float, data: tuple[Tensor, Tensor], device: str) -> dict[str, tuple[nn.Module, Any]]:
-    """Each method's module and one step of it."""
+def _methods(
+    name: str, density: float, data: tuple[Tensor, Tensor], device: str, family: bool
+) -> tuple[dict[str, tuple[nn.Module, Any]], dict[str, Searcher]]:
+    """Each method's module and one step of it, and the searchers among them."""
     network = architecture(name)
     source = random_source(network, seed=0)
     made: dict[str, tuple[nn.Module, Any]] = {}
@@ -115,21 +136,74 @@ def _methods(name: str, density: float, data: tuple[Tensor, Tensor], device: str
     dense = fresh().requires_grad_(True)
     optimiser = _optimiser(dense, 0.01)
     made["dense"] = dense, lambda: _step(dense, data, optimiser.zero_grad, optimiser.step)
-    for label, fused in (("search", True), ("search, plain torch", False)):
-        searcher = Searcher(
-            source, EdgePopup(density), module=fresh(), optimiser=ScoreOptimiser(weight_decay=1e-4), fused=fused
+    kinds = ["search", "search, plain torch"] + (["search, flat torch", "search" + _GRAPH] if device != "cpu" else [])
+    searchers = {label: _searcher(source, EdgePopup(density), fresh(), label) for label in kinds}
+    if family:
+        searchers |= {method.key: _searcher(source, method, fresh(), method.key) for method in _family(density)}
+    for label, searcher in searchers.items():
+        made[label] = (
+            searcher.module,
+            lambda s=searcher: _step(s.module, data, s.zero_grad, lambda: s.step(0.1, progress=0.0)),
         )
-        made[label] = searcher.module, lambda s=searcher: _step(s.module, data, s.zero_grad, lambda: s.step(0.1))
+    if device != "cpu":
+        graphed = GraphedStep(searchers["search" + _GRAPH], _loss_of(searchers["search" + _GRAPH].module), *data)
+        made["search" + _GRAPH] = made["search" + _GRAPH][0], lambda: graphed(*data, 0.1)
+        module = fresh().requires_grad_(True)
+        made["dense" + _GRAPH] = module, _dense_graph(module, data)
     sorting = fresh()
-    scores = {layer.name: s for layer, s in zip(searcher.layers, searcher.scores.values(), strict=True)}
-    for layer in searcher.layers:
+    scores = searchers["search"].scores
+    for layer in searchers["search"].layers:
         owner = sorting.get_submodule(layer.name.rpartition(".")[0])
         weight = source.weight(layer.name).to(device)
         owner.weight = nn.Parameter(scores[layer.name].clone())
         nn.utils.parametrize.register_parametrization(owner, "weight", _SortedMask(weight, density), unsafe=True)
     again = _optimiser(sorting, 0.1)
     made["sorting"] = sorting, lambda: _step(sorting, data, again.zero_grad, again.step)
-    return made
+    return made, searchers
+
+
+def _family(density: float) -> list[AbstractMethod]:
+    return [
+        Biprop(density), IteRand(density), GemMiner(density), SignedSupermask(),
+        Multicoated((density, density / 4, density / 10)),
+    ]  # fmt: skip
+
+
+def _searcher(source: Source, method: AbstractMethod, module: nn.Module, label: str) -> Searcher:
+    """A search with the update that the label names; the fastest one if it names none."""
+    how = ScoreOptimiser(weight_decay=1e-4)
+    searcher = Searcher(source, method, module=module, optimiser=how)
+    if label.endswith(" torch"):
+        scores = [score.reshape(-1).clone() for score in searcher.scores.values()]
+        plain: Update = update_of(searcher.layers, scores, searcher.weights, method, searcher.state, how, fused=False)
+        if label == "search, flat torch":
+            assert isinstance(method, EdgePopup)
+            plain = SegmentedTopK(
+                searcher.layers, scores, searcher.weights, method, searcher.state,
+                momentum=how.momentum, nesterov=how.nesterov, weight_decay=how.weight_decay, engine="torch",
+            )  # fmt: skip
+        searcher._update = plain
+        searcher.refresh()
+    return searcher
+
+
+def _loss_of(module: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
+    return lambda inputs, labels: nn.functional.cross_entropy(module(inputs), labels)
+
+
+def _dense_graph(module: nn.Module, data: tuple[Tensor, Tensor]) -> Callable[[], None]:
+    """A dense step as one CUDA graph."""
+    optimiser = _optimiser(module, 0.01)
+    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            _step(module, data, optimiser.zero_grad, optimiser.step)
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        _step(module, data, optimiser.zero_grad, optimiser.step)
+    return graph.replay
 
 
 def _clock(threads: int, device: str) -> Callable[[], float]:
@@ -159,6 +233,11 @@ def _rounds(
     return seconds
 
 
+def _base(method: str) -> str:
+    """What a method is compared with."""
+    return "dense" + _GRAPH if method.endswith(_GRAPH) else "dense"
+
+
 def _rows(kind: str, network: str, seconds: dict[str, list[float]]) -> list[dict[str, Any]]:
     return [
         {
@@ -166,7 +245,7 @@ def _rows(kind: str, network: str, seconds: dict[str, list[float]]) -> list[dict
             "network": network,
             "method": name,
             "ms": 1e3 * min(values),
-            "ratio": statistics.median(a / b for a, b in zip(values, seconds["dense"], strict=True)),
+            "ratio": statistics.median(a / b for a, b in zip(values, seconds[_base(name)], strict=True)),
         }
         for name, values in seconds.items()
     ]
@@ -177,10 +256,14 @@ def _network_rows(benchmark: MaskSearchBenchmark, place: int) -> list[dict[str, 
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(benchmark.batch, *_INPUTS.get(name, (3, 32, 32)), generator=generator).to(benchmark.device)
     labels = torch.randint(0, 10, (benchmark.batch,), generator=generator).to(benchmark.device)
-    methods = _methods(name, benchmark.density, (inputs, labels), benchmark.device)
+    methods, searchers = _methods(name, benchmark.density, (inputs, labels), benchmark.device, benchmark.family)
     clock = _clock(benchmark.threads, benchmark.device)
     rounds, count = benchmark.rounds[place], benchmark.steps[place]
     trained = _rounds({label: step for label, (_, step) in methods.items()}, rounds, count, clock)
+    rows = _rows("step", name, trained)
+    for row in rows:
+        update = searchers[row["method"]]._update if row["method"] in searchers else None
+        row["misses"] = sum(update.misses) if update is not None and hasattr(update, "misses") else None
 
     def evaluate(module: nn.Module) -> Callable[[], None]:
         def forward() -> None:
@@ -191,9 +274,9 @@ def _network_rows(benchmark: MaskSearchBenchmark, place: int) -> list[dict[str, 
 
     for module, _ in methods.values():
         module.eval()
-    some = {label: evaluate(module) for label, (module, _) in methods.items() if label != "search, plain torch"}
+    some = {label: evaluate(methods[label][0]) for label in ("dense", "search", "sorting")}
     evaluated = _rounds(some, rounds, count, clock)
-    return _rows("step", name, trained) + _rows("evaluation", name, evaluated)
+    return rows + _rows("evaluation", name, evaluated)
 
 
 def _selection_rows(benchmark: MaskSearchBenchmark) -> list[dict[str, Any]]:
@@ -222,7 +305,8 @@ def _selection_rows(benchmark: MaskSearchBenchmark) -> list[dict[str, Any]]:
         def sort(score: Tensor = score, weight: Tensor = weight) -> None:
             _ = weight * _Sorted.apply(score.abs(), benchmark.density)  # type: ignore[no-untyped-call]
 
-        seconds = _rounds({"search": warm, "sorting": sort}, 5, repeats, time.thread_time)
+        clock = _clock(benchmark.threads, benchmark.device)
+        seconds = _rounds({"search": warm, "sorting": sort}, 5, repeats, clock)
         best = {name: min(values) for name, values in seconds.items()}
         rows += [{"scores": size, "method": name, "ns": 1e9 * value / size} for name, value in best.items()]
     return rows
@@ -249,9 +333,10 @@ def run(benchmark: MaskSearchBenchmark) -> dict[str, Any]:
 
 def table(result: dict[str, Any]) -> str:
     """The rows as text."""
-    lines = [f"{'':>12} {'network':>16} {'method':>20} {'ms':>9} {'x dense':>8}"]
+    lines = [f"{'':>12} {'network':>16} {'method':>20} {'ms':>9} {'x dense':>8} {'misses':>7}"]
     lines += [
         f"{row['kind']:>12} {row['network']:>16} {row['method']:>20} {row['ms']:>9.3f} {row['ratio']:>8.3f}"
+        f" {'' if row.get('misses') is None else row['misses']:>7}"
         for row in result["rows"]
     ]
     lines += [f"{row['scores']:>12} scores, {row['method']:>8}: {row['ns']:.2f} ns" for row in result["selection"]]

@@ -1,10 +1,11 @@
-"""The command `strongticket`: construct, find, certify, show, bound, train. `strongticket --help` tells the rest."""
+"""The command `strongticket`: construct, find, prune, certify, show, bound, train. `strongticket --help` tells more."""
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
+
+from strongticket.cli.output import while_read
 
 __all__ = ["main"]
 
@@ -15,6 +16,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: words of the command line; those of the process if left out.
     """
+    return while_read(lambda: _run(arguments))
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     try:
         import tyro
     except ModuleNotFoundError as error:
@@ -33,20 +38,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(command, Bound):
             from strongticket.cli._bound import run as run_bound
 
-            status = run_bound(command)
-        else:
-            from strongticket.cli import _commands  # torch is loaded only after the options were understood
+            return run_bound(command)
+        from strongticket.cli import _commands  # torch is loaded only after the options were understood
 
-            status = _commands.run(command)
-        sys.stdout.flush()
-        return status
-    except BrokenPipeError:  # whoever read the output has gone, which is their right
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
-    except (ValueError, TypeError, OSError) as error:
-        print(f"strongticket: {error}", file=sys.stderr)
-        return 2
-    except ImportError as error:
+        return _commands.run(command)
+    except BrokenPipeError:
+        raise
+    except (ValueError, TypeError, OSError, ImportError) as error:
         print(f"strongticket: {error}", file=sys.stderr)
         return 2
     except (MemoryError, RuntimeError) as error:

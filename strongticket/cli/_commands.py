@@ -34,6 +34,10 @@ def run(command: options.Command) -> int:
             from strongticket.cli._find import find_ticket
 
             return find_ticket(command)
+        case options.Prune():
+            from strongticket.cli._prune import prune_target
+
+            return prune_target(command)
 
 
 def _domain(chosen: options.DomainOptions) -> Domain:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from strongticket import Ticket, architecture, save
@@ -26,18 +30,32 @@ from strongticket.search import (
     Multicoated,
     SearchRecipe,
     SignedSupermask,
+    SignedTopK,
+    Threshold,
     find,
     random_mask,
     search_recipe,
     with_statistics,
 )
 from strongticket.ticket import AbstractArchitecture
-from strongticket.training import accuracy, standardise
+from strongticket.training import accuracy, process_group, standardise
+from strongticket.training.parallel import Group
 
-__all__ = ["METHODS", "find_ticket"]
+__all__ = ["METHODS", "Images", "Plan", "check_paths", "find_ticket", "images_of", "interrupted", "keep"]
 
 METHODS: Final[dict[str, type[AbstractMethod]]] = {
-    method.key: method for method in (EdgePopup, IteRand, Biprop, Bernoulli, SignedSupermask, GemMiner, Multicoated)
+    method.key: method
+    for method in (
+        EdgePopup,
+        IteRand,
+        Biprop,
+        Bernoulli,
+        SignedSupermask,
+        SignedTopK,
+        GemMiner,
+        Multicoated,
+        Threshold,
+    )
 }
 _SUGGESTED: Final = {
     "digits": ("digits", "mlp-64-256-10"),
@@ -47,8 +65,21 @@ _SUGGESTED: Final = {
 }
 
 
+_LOGIT_RATE: Final = 200.0
+"""Learning rate of Bernoulli masks in the comparison of ramanujan2020whats."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The network, the recipe with what the command replaces in it, and the recipe's name."""
+
+    network: AbstractArchitecture
+    recipe: SearchRecipe
+    named: str
+
+
 @dataclass(frozen=True, eq=False)
-class _Images:
+class Images:
     """A data set as the search sees it, and how it was made from pixels in [0, 1]."""
 
     train: tuple[Tensor, Tensor]
@@ -61,47 +92,74 @@ class _Images:
 
 def find_ticket(command: options.Find) -> int:
     """Carry out the command and return its exit status."""
-    network, recipe, named = _plan(command)
+    plan = _plan(command)
     device = _device(command.device)
-    _check_paths(command)
-    images = _images(command)
+    if command.seeds or len(command.density) > 1:
+        from strongticket.cli import _sweep
+
+        return _sweep.find_tickets(command, plan, device)
+    check_paths(command, command.out)
+    images = images_of(command)
+    with process_group(command.device) as group:
+        try:
+            with epoch_bar(plan.recipe.epochs) if group.first else nullcontext() as progress:
+                found = find(
+                    plan.network,
+                    *images.train,
+                    plan.recipe,
+                    seed=command.seed,
+                    validation=images.validation,
+                    progress=progress,
+                    threads=command.threads,
+                    device=device,
+                    checkpoint=command.checkpoint,
+                    log=command.log,
+                    tensorboard=command.tensorboard,
+                )
+        except KeyboardInterrupt:
+            return interrupted(command) if group.first else 130
+        own = group.device(device) or device
+        return _by_the_first(group, lambda: _report(command, plan, images, found, own))
+
+
+def interrupted(command: options.Find) -> int:
+    """Say how to go on, where there is something to go on from; else pass the interrupt on."""
+    if command.checkpoint is None:
+        raise KeyboardInterrupt
+    print(f"strongticket: interrupted; the same command goes on from {command.checkpoint}", file=sys.stderr)
+    return 130
+
+
+def _by_the_first(group: Group, report: Callable[[], int]) -> int:
+    """The first process writes and prints; the others, which found the same, wait for its exit status."""
+    status = [2]
     try:
-        with epoch_bar(recipe.epochs) as progress:
-            found = find(
-                network,
-                *images.train,
-                recipe,
-                seed=command.seed,
-                validation=images.validation,
-                progress=progress,
-                threads=command.threads,
-                device=device,
-                checkpoint=command.checkpoint,
-                log=command.log,
-                tensorboard=command.tensorboard,
-            )
-    except KeyboardInterrupt:
-        if command.checkpoint is None:
-            raise
-        print(f"strongticket: interrupted; the same command goes on from {command.checkpoint}", file=sys.stderr)
-        return 130
-    return _report(command, images, found, named, device)
+        if group.first:
+            status = [report()]
+    finally:  # without an answer the others would wait for ever
+        if group.size > 1:
+            dist.broadcast_object_list(status)
+    return status[0]
 
 
-def _plan(command: options.Find) -> tuple[AbstractArchitecture, SearchRecipe, str]:
-    """The network and the recipe with what the command replaces in it, and the recipe's name."""
+def _plan(command: options.Find) -> Plan:
     suggested, model = _SUGGESTED[command.data]
     named = suggested if command.recipe is None else command.recipe
     recipe = search_recipe(named)
     network = architecture(command.model or recipe.architecture or model)
+    method = _method(command.method, recipe)
+    undecayed = replace(recipe.optimiser, weight_decay=0.0) if isinstance(method, Bernoulli | GemMiner) else None
     changed = recipe.changed(
-        method=_method(command.method, recipe),
+        method=method,
+        optimiser=undecayed,
         init=command.init,
         epochs=command.epochs,
         batch_size=command.batch_size,
-        lr=command.lr,
+        lr=_LOGIT_RATE if isinstance(method, Bernoulli) and command.lr is None else command.lr,
     )
-    return network, changed if command.density is None else changed.with_density(command.density), named
+    for density in command.density:  # each is looked at before any work is done
+        changed = changed.with_density(density)
+    return Plan(network, changed, named)
 
 
 def _method(key: str | None, recipe: SearchRecipe) -> AbstractMethod | None:
@@ -124,12 +182,14 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _check_paths(command: options.Find) -> None:
-    check_writable(command.out)
+def check_paths(command: options.Find, *files: Path) -> None:
+    """Refuse places that cannot be written, or that are taken twice."""
+    for file in files:
+        check_writable(file)
     if command.log is not None:
         check_writable(command.log)
-        if command.log.resolve() == command.out.resolve():
-            raise ValueError(f"--out and --log are both {command.out}; give two files")
+        if command.log.resolve() in [file.resolve() for file in files]:
+            raise ValueError(f"--out and --log are both {command.log}; give two files")
     for name, folder in (("checkpoint", command.checkpoint), ("tensorboard", command.tensorboard)):
         if folder is not None:
             if folder.exists() and not folder.is_dir():
@@ -137,7 +197,8 @@ def _check_paths(command: options.Find) -> None:
             check_writable(folder / "probe")
 
 
-def _images(command: options.Find) -> _Images:
+def images_of(command: options.Find) -> Images:
+    """Return the data set as the command wants it."""
     data = load_data(command.data, folder=command.folder, seed=command.seed)
     pixels = [data.images(part) for part in ("train", "validation", "test")]
     raw = command.inputs == "raw" or (command.inputs is None and command.data == "digits")
@@ -150,40 +211,46 @@ def _images(command: options.Find) -> _Images:
         pixels = list(standardise(*pixels))
     labels = (data.train.labels, data.validation.labels, data.test.labels)
     train, validation, test = zip(pixels, labels, strict=True)
-    return _Images(train, validation, test, data.name, data.note, said)
+    return Images(train, validation, test, data.name, data.note, said)
 
 
-def _report(command: options.Find, images: _Images, found: Found, named: str, device: torch.device) -> int:
+def _report(command: options.Find, plan: Plan, images: Images, found: Found, device: torch.device) -> int:
+    value = keep(command.out, plan, images, found, device)
+    emit(command.json, value, "a strong lottery ticket", _rows(value, found.ticket))
+    return 0 if value["strict_check"] else 1
+
+
+def keep(out: Path, plan: Plan, images: Images, found: Found, device: torch.device) -> dict[str, Any]:
+    """Test a ticket beside a random mask, write its file and return what there is to say, as JSON."""
     ticket, recipe = found.ticket, found.recipe
-    control = with_statistics(random_mask(ticket.source, ticket, command.seed), images.train[0])
+    control = with_statistics(random_mask(ticket.source, ticket, found.seed), images.train[0])
     best = found.history[found.best_epoch - 1]
     value: dict[str, Any] = {
         "model": ticket.source.architecture.id,
         "data": images.name,
         "note": images.note,
         "inputs": images.inputs,
-        "recipe": named,
+        "recipe": plan.named,
         "paper": recipe.paper,
         "deviations": recipe.deviations,
         "method": recipe.method.key,
+        "lr": recipe.lr,
         "epochs": recipe.epochs,
         "best_epoch": found.best_epoch,
-        "seed": command.seed,
+        "seed": found.seed,
         "validation_accuracy": best.validation_accuracy,
         "test_accuracy": _accuracy(found.module, images.test, device),
         "random_mask_accuracy": _accuracy(control.module(), images.test, device),
     }
-    save(command.out, ticket, provenance={"command": "find", **value})
-    value |= {
+    save(out, ticket, provenance={"command": "find", **value})
+    return value | {
         "kept": dict(ticket.mask.counts),
         "density": ticket.mask.density,
         "strict_check": ticket.matches(found.module),
         "ticket_digest": ticket.digest,
-        "file": str(command.out),
-        "bytes": command.out.stat().st_size,
+        "file": str(out),
+        "bytes": out.stat().st_size,
     }
-    emit(command.json, value, "a strong lottery ticket", _rows(value, ticket))
-    return 0 if value["strict_check"] else 1
 
 
 def _accuracy(module: nn.Module, test: tuple[Tensor, Tensor], device: torch.device) -> float:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-__all__ = ["COMMANDS", "Bound", "Certify", "Command", "Construct", "DomainOptions", "Find", "Show", "Train"]
+__all__ = ["COMMANDS", "Bound", "Certify", "Command", "Construct", "DomainOptions", "Find", "Prune", "Show", "Train"]
 
 
 @dataclass(frozen=True)
@@ -152,8 +152,10 @@ Method = Literal[
     "biprop",
     "bernoulli",
     "signed-supermask",
+    "signed-top-k",
     "gem-miner",
     "multicoated",
+    "threshold",
 ]
 
 
@@ -163,7 +165,9 @@ class Find:
 
     Scores decide which weights are kept, and the scores are what is trained. The epoch is chosen on examples held out
     of the training data; the test data are read once, at the end, by the ticket and by a random mask that keeps as
-    many weights of each layer. A run with --checkpoint that was interrupted goes on where it was.
+    many weights of each layer. A run with --checkpoint that was interrupted goes on where it was. Small networks are
+    searched with all --seeds and --densities at once; `torchrun --nproc-per-node N -m -- strongticket find` shares the
+    batches of one search among N processes.
     """
 
     data: Literal["digits", "mnist", "fashion-mnist", "cifar10"] = "digits"
@@ -173,9 +177,10 @@ class Find:
     recipe: str | None = None
     """how to search, such as digits, mnist or ramanujan2020-conv4; one that fits the data if left out"""
     method: Method | None = None
-    """how scores choose; the recipe's if left out. The learning rate stays the recipe's: see --lr"""
-    density: float | None = None
-    """fraction of the weights to keep, in (0, 1], for methods that have one; the recipe's if left out"""
+    """how scores choose; the recipe's if left out. Where the paper has no weight decay, there is none"""
+    density: Annotated[tuple[float, ...], tyro.conf.arg(aliases=["--densities"])] = ()
+    """fraction of the weights to keep, in (0, 1], for methods that have one; the recipe's if left out. Several: a
+    search and a file each, its density in its name"""
     init: (
         Literal["signed-constant", "kaiming-normal", "kaiming-uniform", "xavier-constant", "xavier-normal", "uniform"]
         | None
@@ -186,11 +191,13 @@ class Find:
     batch_size: int | None = None
     """examples per step; the recipe's if left out"""
     lr: float | None = None
-    """learning rate of the scores; the recipe's if left out"""
+    """learning rate of the scores; the recipe's if left out. With --method bernoulli it is 200: scores are logits"""
     inputs: Literal["raw", "standardised"] | None = None
     """pixels in [0, 1], or with mean 0 and variance 1 over the training data; raw for digits, else standardised"""
     seed: int = 0
     """names the random network, and is the seed of scores, data order, augmentation and control"""
+    seeds: tuple[str, ...] = ()
+    """several seeds, such as 0-4 or 0 3 7: a search and a file each, on the examples that --seed splits off"""
     folder: Path | None = None
     """folder of the data sets"""
     out: Path = Path("ticket.slt")
@@ -209,7 +216,65 @@ class Find:
     """print the result as JSON"""
 
 
-Command = Construct | Certify | Show | Bound | Train | Find
+PruneMethod = Literal[
+    "random",
+    "magnitude",
+    "gradient-magnitude",
+    "taylor",
+    "movement",
+    "obd",
+    "obs",
+    "layer-obs",
+    "exact-obs",
+    "sparsegpt",
+    "woodfisher",
+    "network-obs",
+]
+
+
+@dataclass(frozen=True)
+class Prune:
+    """Remove weights from a trained network, and say what is left of it: mask only, updated, retrained.
+
+    Saliencies and curvature are measured on training examples, epochs of retraining are chosen on examples held out of
+    these, and the test data are read once, at the end. The file that is written is a target like any other, with zeros:
+    `strongticket construct` reads it.
+    """
+
+    target: tyro.conf.Positional[Path | None] = None
+    """trained network, as `train` writes it; if left out, one is trained first"""
+    data: Literal["digits", "mnist", "fashion-mnist", "cifar10"] = "digits"
+    """data set that it was trained on; all but digits are read from --folder or STRONGTICKET_DATA"""
+    model: str | None = None
+    """architecture to train first, such as lenet-300-100; one that fits the data if left out"""
+    method: PruneMethod = "obd"
+    """which weights go, and what becomes of the others"""
+    density: tuple[float, ...] = (0.1,)
+    """fraction of the weights to keep, in [0, 1]; one or more"""
+    allocation: Literal["layer", "global", "erdos-renyi", "erdos-renyi-kernel"] | None = None
+    """how layers share the density; the method's own if left out, for scores global"""
+    structure: Literal["unstructured", "2:4", "neurons"] | None = None
+    """what goes together; single weights, or the method's own, if left out"""
+    rounds: int = 1
+    """prune in so many rounds, each keeping the same fraction, with saliencies computed anew"""
+    retrain: int = 0
+    """epochs of training afterwards, pruned weights held at zero; 0 for none"""
+    lr: float | None = None
+    """learning rate of that training; that of the data set's recipe if left out"""
+    examples: int | None = None
+    """training examples that saliencies and curvature are measured on, the first ones; all if left out"""
+    folder: Path | None = None
+    """folder of the data sets"""
+    out: Path = Path("pruned.safetensors")
+    """file to write: retrained if there was retraining, else updated; of several densities one file each, its density
+    in its name"""
+    seed: int = 0
+    """seed of what is drawn, of the held-out examples and the data order"""
+    json: bool = False
+    """print the result as JSON"""
+
+
+Command = Construct | Certify | Show | Bound | Train | Find | Prune
 COMMANDS: dict[str, Callable[..., Command]] = {
     "construct": Construct,
     "find": Find,
@@ -217,4 +282,5 @@ COMMANDS: dict[str, Callable[..., Command]] = {
     "show": Show,
     "bound": Bound,
     "train": Train,
+    "prune": Prune,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +11,28 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from strongticket.training import Epoch
 
-__all__ = ["emit", "epoch_bar", "epoch_text", "progress_bar", "table"]
+__all__ = ["emit", "epoch_bar", "epoch_text", "progress_bar", "table", "while_read"]
+
+
+def while_read(run: Callable[[], int]) -> int:
+    """Run a command to its exit status; 141 if whoever read its output left early, as `head` does.
+
+    A closed pipe is noticed only when the buffer is flushed, which may be at the very end, and after `SystemExit`.
+
+    Args:
+        run: prints, and returns an exit status.
+    """
+    try:
+        try:
+            return run()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)  # or the interpreter stumbles over what is still in the buffer
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+        return 141
 
 
 def table(title: str, rows: list[tuple[str, object]]) -> None:

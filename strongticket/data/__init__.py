@@ -8,5 +8,19 @@ from strongticket.data._load import NAMES, load
 from strongticket.data.cifar import read_cifar
 from strongticket.data.digits import read_digits
 from strongticket.data.idx import read_idx
+from strongticket.data.monks import MonksPart, monks, write_monks
 
-__all__ = ["NAMES", "DataError", "Dataset", "Split", "from_arrays", "load", "read_cifar", "read_digits", "read_idx"]
+__all__ = [
+    "NAMES",
+    "DataError",
+    "Dataset",
+    "MonksPart",
+    "Split",
+    "from_arrays",
+    "load",
+    "monks",
+    "read_cifar",
+    "read_digits",
+    "read_idx",
+    "write_monks",
+]

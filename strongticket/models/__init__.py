@@ -1,5 +1,6 @@
 """Named networks, networks of your own, and the targets that tickets shall compute."""
 
+from strongticket.models.activations import Sign, sign
 from strongticket.models.convolutional import Conv, LeNet5, Vgg
 from strongticket.models.mlp import MLP
 from strongticket.models.modules import ModuleArchitecture
@@ -18,10 +19,12 @@ __all__ = [
     "ModuleArchitecture",
     "PatchTransformer",
     "ResNet",
+    "Sign",
     "Target",
     "TokenTransformer",
     "Vgg",
     "architecture",
     "register",
+    "sign",
     "sparse_module",
 ]

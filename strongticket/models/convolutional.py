@@ -11,6 +11,7 @@ from typing import ClassVar, final
 import torch
 from torch import nn
 
+from strongticket.models.activations import Activation, activation
 from strongticket.models.grammar import AbstractImageArchitecture, image_family
 
 __all__ = ["CONVOLUTIONAL", "Conv", "LeNet5", "Vgg", "batch_norm"]
@@ -35,13 +36,19 @@ class _Layers:
         self._numbers[kind] = self._numbers.get(kind, 0) + 1
         self.named[f"{kind}{self._numbers[kind]}"] = layer
 
-    def head(self, sizes: list[int], bias: bool) -> nn.Sequential:
-        """Flatten, then linear layers of these sizes with ReLU between them; return all of it."""
+    def head(self, sizes: list[int], bias: bool, act: Activation, *, normalised: bool = False) -> nn.Sequential:
+        """Flatten, then linear layers of these sizes with activations between them; return all of it.
+
+        Normalised ones have batch normalisation before each activation, and no bias but in the last layer.
+        """
         self.named["flatten"] = nn.Flatten()
         for i in range(len(sizes) - 1):
-            if i:
-                self.add("relu", nn.ReLU())
-            self.add("linear", nn.Linear(sizes[i], sizes[i + 1], bias=bias))
+            last = i == len(sizes) - 2
+            self.add("linear", nn.Linear(sizes[i], sizes[i + 1], bias=bias and (last or not normalised)))
+            if normalised and not last:
+                self.add("norm", nn.BatchNorm1d(sizes[i + 1], affine=False, dtype=torch.float32))
+            if not last:
+                self.add(act, activation(act))
         return nn.Sequential(self.named)
 
 
@@ -52,6 +59,9 @@ class Conv(AbstractImageArchitecture):
 
     The networks of Frankle & Carbin 2019 (Conv-8: Ramanujan et al. 2020). No normalisation; the width factor scales
     the convolutions and the two hidden linear layers.
+
+    With the activation "sign" they are the networks of binary activations of Diffenderfer & Kailkhura 2021: batch
+    normalisation (not affine) before every sign, and pooling before both.
 
     >>> [Conv(kind).size for kind in Conv.KINDS]
     [4300992, 2425024, 2261184, 5275840]
@@ -68,15 +78,23 @@ class Conv(AbstractImageArchitecture):
     def build(self) -> nn.Module:
         """Return the network: conv1, relu1, conv2, relu2, pool1, ..., flatten, linear1, ..., linear3."""
         layers, (channels, height, width) = _Layers(), self.inputs
+        act, binary = self.activation, self.activation == "sign"
         for pair in _PAIRS[: self.KINDS[self.kind]]:
-            for _ in range(2):
-                layers.add("conv", nn.Conv2d(channels, self.scaled(pair), 3, padding=1, bias=self.bias))
-                layers.add("relu", nn.ReLU())
-                channels = self.scaled(pair)
-            layers.add("pool", nn.MaxPool2d(2))
+            wanted = self.scaled(pair)
+            for second in (False, True):
+                layers.add("conv", nn.Conv2d(channels, wanted, 3, padding=1, bias=self.bias and not binary))
+                if binary and second:
+                    layers.add("pool", nn.MaxPool2d(2))
+                if binary:
+                    layers.add("norm", batch_norm(wanted, affine=False))
+                layers.add(act, activation(act))
+                if second and not binary:
+                    layers.add("pool", nn.MaxPool2d(2))
+                channels = wanted
             height, width = height // 2, width // 2
         hidden = self.scaled(_HIDDEN)
-        return layers.head([channels * height * width, hidden, hidden, self.classes], self.bias)
+        sizes = [channels * height * width, hidden, hidden, self.classes]
+        return layers.head(sizes, self.bias, act, normalised=binary)
 
 
 @final
@@ -106,12 +124,12 @@ class LeNet5(AbstractImageArchitecture):
         layers, (channels, height, width) = _Layers(), self.inputs
         for wanted, padding in ((6, 2), (16, 0)):
             layers.add("conv", nn.Conv2d(channels, self.scaled(wanted), 5, padding=padding, bias=self.bias))
-            layers.add("relu", nn.ReLU())
+            layers.add(self.activation, activation(self.activation))
             layers.add("pool", nn.MaxPool2d(2))
             channels = self.scaled(wanted)
             height, width = (height - 4 + 2 * padding) // 2, (width - 4 + 2 * padding) // 2
         sizes = [channels * height * width, self.scaled(120), self.scaled(84), self.classes]
-        return layers.head(sizes, self.bias)
+        return layers.head(sizes, self.bias, self.activation)
 
 
 _VGG11 = ((64,), (128,), (256, 256), (512, 512), (512, 512))
@@ -160,7 +178,7 @@ class Vgg(AbstractImageArchitecture):
             for wanted in members:
                 layers.add("conv", nn.Conv2d(channels, self.scaled(wanted), 3, padding=1, bias=False))
                 layers.add("norm", batch_norm(self.scaled(wanted), self.affine))
-                layers.add("relu", nn.ReLU())
+                layers.add(self.activation, activation(self.activation))
                 channels = self.scaled(wanted)
             if group < self._pools:
                 layers.add("pool", nn.MaxPool2d(2))
@@ -168,7 +186,7 @@ class Vgg(AbstractImageArchitecture):
         if self.kind != "vgg-small":
             layers.add("average", nn.AdaptiveAvgPool2d(1))
             height = width = 1
-        return layers.head([channels * height * width, self.classes], self.bias)
+        return layers.head([channels * height * width, self.classes], self.bias, self.activation)
 
 
 CONVOLUTIONAL = image_family(r"conv\d|vgg|lenet(?!-\d\d)", Conv, LeNet5, Vgg)

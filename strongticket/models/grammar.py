@@ -13,6 +13,7 @@ from dataclasses import KW_ONLY, dataclass, fields
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, ClassVar, Final
 
+from strongticket.models.activations import ACTIVATIONS, Activation
 from strongticket.models.modules import AbstractModuleArchitecture
 from strongticket.ticket import AbstractArchitecture
 
@@ -144,6 +145,7 @@ class AbstractImageArchitecture(AbstractModuleArchitecture):
         classes: number of outputs.
         inputs: (channels, height, width) of an image.
         bias: whether linear layers, and convolutions that no normalisation follows, have (random) biases.
+        activation: between the layers; "elu" and "sign" are options of a name, as in ``conv4+elu``.
 
     Raises:
         ValueError: a value out of range.
@@ -158,6 +160,7 @@ class AbstractImageArchitecture(AbstractModuleArchitecture):
     classes: int = 10
     inputs: tuple[int, int, int] = (3, 32, 32)
     bias: bool = False
+    activation: Activation = "relu"
 
     def __post_init__(self) -> None:
         if self.kind not in self.KINDS:
@@ -168,6 +171,8 @@ class AbstractImageArchitecture(AbstractModuleArchitecture):
         for flag in self.FLAGS:
             if not isinstance(getattr(self, flag), bool):
                 raise TypeError(f"{flag} is True or False, got {getattr(self, flag)!r}")
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(f"an activation is one of {', '.join(ACTIVATIONS)}, got {self.activation!r}")
 
     @property
     def id(self) -> str:
@@ -177,7 +182,7 @@ class AbstractImageArchitecture(AbstractModuleArchitecture):
             width=self.width,
             classes=None if self.classes == usual["classes"] else self.classes,
             inputs=None if self.inputs == usual["inputs"] else self.inputs,
-            flags={flag: getattr(self, flag) for flag in self.FLAGS},
+            flags={flag: getattr(self, flag) for flag in self.FLAGS} | {self.activation: self.activation != "relu"},
         )
 
     def scaled(self, channels: int) -> int:
@@ -194,6 +199,10 @@ def image_family(claims: str, *members: type[AbstractImageArchitecture]) -> Fami
         if kind is None:
             raise ValueError(f"kinds are {', '.join(kinds)}")
         member = kinds[kind]
-        return member(kind, **read_suffix(name[len(kind) :], member.FLAGS))
+        found = read_suffix(name[len(kind) :], (*member.FLAGS, *ACTIVATIONS[1:]))
+        chosen = [option for option in ACTIVATIONS if found.pop(option, False)]
+        if len(chosen) > 1:
+            raise ValueError(f"+{' and +'.join(chosen)} are two activations; choose one")
+        return member(kind, **found | ({"activation": chosen[0]} if chosen else {}))
 
     return Family(re.compile(claims), read, tuple(kinds))

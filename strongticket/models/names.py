@@ -38,8 +38,9 @@ def architecture(name: str) -> AbstractArchitecture:
 
     Networks of images take a width factor and all but MLPs a number of classes: ``conv4x0.25``, ``resnet20x2-100``.
     Options: ``+bias`` (random biases), ``+affine`` (normalisation with weights and biases, as state), ``+1x28x28``
-    (shape of the inputs), ``+pad`` (CIFAR ResNets: shortcuts without parameters). Without options there are no biases,
-    and normalisation is not affine. And every name given to `register`.
+    (shape of the inputs), ``+pad`` (CIFAR ResNets: shortcuts without parameters), ``+elu`` and ``+sign`` (activations
+    of convolutional and residual networks, instead of ReLU). Without options there are no biases, and normalisation is
+    not affine. And every name given to `register`.
 
     Raises:
         TypeError: not a text.

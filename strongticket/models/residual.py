@@ -11,10 +11,10 @@ from dataclasses import KW_ONLY, dataclass
 from types import MappingProxyType
 from typing import ClassVar, final
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from strongticket.models.activations import Activation, activation
 from strongticket.models.convolutional import batch_norm
 from strongticket.models.grammar import AbstractImageArchitecture, image_family
 
@@ -61,8 +61,11 @@ class _Pad(nn.Module):
 class _Block(nn.Module):
     """Add what two or three convolutions make of the inputs to the inputs."""
 
-    def __init__(self, channels: int, sizes: tuple[int, ...], stride: int, affine: bool, pad: bool) -> None:
+    def __init__(
+        self, channels: int, sizes: tuple[int, ...], stride: int, affine: bool, pad: bool, act: Activation
+    ) -> None:
         super().__init__()
+        self.act = activation(act)
         kernels, strides = ((3, 3), (stride, 1)) if len(sizes) == 2 else ((1, 3, 1), (1, stride, 1))
         self.depth = len(sizes)
         for i, (before, after) in enumerate(zip((channels, *sizes[:-1]), sizes, strict=True)):
@@ -85,8 +88,9 @@ class _Block(nn.Module):
         for i in range(1, self.depth + 1):
             hidden = self.get_submodule(f"bn{i}")(self.get_submodule(f"conv{i}")(hidden))
             if i < self.depth:
-                hidden = torch.relu(hidden)
-        return torch.relu(hidden + self.downsample(inputs))
+                hidden = self.act(hidden)
+        outputs: Tensor = self.act(hidden + self.downsample(inputs))
+        return outputs
 
 
 class _Network(nn.Module):
@@ -98,6 +102,7 @@ class _Network(nn.Module):
         kernel, stride = (7, 2) if large else (3, 1)
         self.conv1 = nn.Conv2d(own.inputs[0], channels, kernel, stride, padding=kernel // 2, bias=False)
         self.bn1 = batch_norm(channels, affine)
+        self.act = activation(own.activation)
         self.pool = nn.MaxPool2d(3, 2, padding=1) if large else nn.Identity()
         self.stages = len(plan.blocks)
         for stage, count in enumerate(plan.blocks):
@@ -108,14 +113,14 @@ class _Network(nn.Module):
                 sizes = (inner, inner, EXPANSION * own.scaled(wanted))
             blocks = []
             for i in range(count):
-                blocks.append(_Block(channels, sizes, 2 if stage and not i else 1, affine, pad))
+                blocks.append(_Block(channels, sizes, 2 if stage and not i else 1, affine, pad, own.activation))
                 channels = sizes[-1]
             self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
         self.average = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(channels, own.classes, bias=own.bias)
 
     def forward(self, inputs: Tensor) -> Tensor:  # [batch, channels, h, w] -> [batch, classes]
-        hidden = self.pool(torch.relu(self.bn1(self.conv1(inputs))))
+        hidden = self.pool(self.act(self.bn1(self.conv1(inputs))))
         for stage in range(1, self.stages + 1):
             hidden = self.get_submodule(f"layer{stage}")(hidden)
         outputs: Tensor = self.fc(self.average(hidden).flatten(1))

@@ -24,6 +24,7 @@ class Pruned:
     Attributes:
         mask: what is kept of the parameters that were to be pruned.
         weights: their values, exactly 0 outside the mask; those of the trained network where the method changes none.
+            Parameters that are not in the mask (biases) are here too if the method moved them.
         original: the trained network, in evaluation mode.
         predicted_increase: by how much the method's own model of the loss says that the mean loss grows; None for
             methods without such a model.
@@ -53,6 +54,8 @@ class Pruned:
             kept = self.mask[name].to(parameter.device)
             value = self.weights[name].to(parameter) if updated else parameter.data
             parameter.data.copy_(value * kept)
+        for name in set(self.weights) - set(self.mask) if updated else ():
+            module.get_parameter(name).data.copy_(self.weights[name])
         return module
 
 

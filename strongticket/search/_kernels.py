@@ -47,14 +47,14 @@ def _value(rank: Any) -> Any:
 @_jit
 def step(
     gradient: Floats, weight: Floats, score: Floats, momentum: Floats, kept: Floats,
-    lr: np.float32, mu: np.float32, decay: np.float32, nesterov: bool, absolute: bool,
+    lr: np.float32, mu: np.float32, decay: np.float32, nesterov: bool, absolute: bool, factor: np.float32,
     low: np.float32, high: np.float32, keys: Keys, base: int, counts: Keys,
 ) -> None:  # fmt: skip
     """One SGD step of the scores of a layer, and a first selection: kept[i] is weight[i] for scores >= high, else 0.
 
-    The score's gradient is sign(score) * weight * gradient (absolute), or weight * gradient. counts: scores above the
-    bracket, candidates in [low, high) (their keys go to `keys` as far as it reaches), and those that are NaN or
-    infinite; all are added to.
+    The score's gradient is factor * sign(score) * weight * gradient (absolute), or without the sign. counts: scores
+    above the bracket, candidates in [low, high) (their keys go to `keys` as far as it reaches), and those that are NaN
+    or infinite; all are added to.
     """
     size = len(score)
     zero, infinite = np.float32(0.0), np.float32(np.inf)
@@ -65,7 +65,7 @@ def step(
         above, inside, wrong = 0, 0, 0
         for i in range(len(s)):
             old = s[i]
-            slope = g[i] * w[i]
+            slope = g[i] * (factor * w[i])
             if absolute:
                 slope = slope if old > zero else (-slope if old < zero else zero)
             slope += decay * old
@@ -216,3 +216,131 @@ def threshold(score: Floats, count: int, absolute: bool) -> Any:
             digit -= 1
         prefix = (prefix << width) | digit
     return prefix - 0x80000000
+
+
+@_jit
+def look(score: Floats, absolute: bool, low: np.float32, high: np.float32, keys: Keys, base: int, counts: Keys) -> None:
+    """The counts and candidates of `select`; nothing is written but those."""
+    for start in range(0, len(score), BLOCK):
+        s = score[start : min(len(score), start + BLOCK)]
+        above, inside = 0, 0
+        for i in range(len(s)):
+            rank = abs(s[i]) if absolute else s[i]
+            above += 1 if rank >= high else 0
+            inside += 1 if (rank >= low and rank < high) else 0
+        counts[0] += above
+        if inside:
+            _collect(s, absolute, low, high, keys, base + start, counts)
+
+
+@_jit
+def look_exactly(score: Floats, absolute: bool, rank: Any, keys: Keys, base: int, counts: Keys) -> None:
+    """The counts and candidates of `select_exactly`; nothing is written but those."""
+    words = score.view(np.int32)
+    above, at = 0, counts[1]
+    for i in range(len(words)):
+        own = _rank(words[i], absolute)
+        above += 1 if own > rank else 0
+        if own == rank:
+            if at < len(keys):
+                keys[at] = (own << 32) | (base + i)
+            at += 1
+    counts[0] += above
+    counts[1] = at
+
+
+@_jit
+def wear(weight: Floats, score: Floats, kept: Floats, ranks: npt.NDArray[np.int32], places: Keys, base: int) -> None:
+    """Weights times their number of coats: (|score|'s rank, flat index) at or above (ranks[c], places[c])."""
+    words = score.view(np.int32)
+    for start in range(0, len(words), BLOCK):
+        stop = min(len(words), start + BLOCK)
+        w, own, k = weight[start:stop], words[start:stop], kept[start:stop]
+        for i in range(len(k)):
+            k[i] = 0.0
+        for c in range(len(ranks)):
+            rank, place = ranks[c], np.int32(min(max(places[c] - base - start, 0), BLOCK))
+            for i in range(len(k)):
+                mine = own[i] & np.int32(0x7FFFFFFF)
+                k[i] += np.float32(1.0) if (mine > rank or (mine == rank and np.int32(i) >= place)) else np.float32(0.0)
+        for i in range(len(k)):
+            k[i] = k[i] * w[i]
+
+
+@_jit
+def pass_threshold(
+    gradient: Floats, weight: Floats, score: Floats, momentum: Floats, kept: Floats, alive: npt.NDArray[np.bool_],
+    lr: np.float32, mu: np.float32, decay: np.float32, nesterov: bool,
+    lowest: np.float32, highest: np.float32, penalty: np.float32, threshold: np.float32, rule: int,
+) -> int:  # fmt: skip
+    """One SGD step of scores that are compared with a fixed threshold; returns how many became NaN or infinite.
+
+    Scores are clamped to lowest..highest first; their gradient is weight * gradient + penalty * score. rule: see
+    `compare`.
+    """
+    size, infinite, wrong = len(score), np.float32(np.inf), 0
+    for start in range(0, size, BLOCK):
+        stop = min(size, start + BLOCK)
+        g, w, s, m = gradient[start:stop], weight[start:stop], score[start:stop], momentum[start:stop]
+        for i in range(len(s)):
+            old = s[i]
+            old = lowest if old < lowest else (highest if old > highest else old)
+            slope = w[i] * g[i] + penalty * old + decay * old
+            speed = mu * m[i] + slope
+            m[i] = speed
+            new = old - lr * (slope + mu * speed if nesterov else speed)
+            s[i] = new
+            wrong += 0 if abs(new) < infinite else 1
+        compare(w, s, kept[start:stop], alive[start:stop], threshold, rule)
+    return wrong
+
+
+@_jit
+def compare(
+    weight: Floats, score: Floats, kept: Floats, alive: npt.NDArray[np.bool_], threshold: np.float32, rule: int
+) -> None:
+    """Weights kept by a threshold. rule 0: score > threshold, and alive; 1: score >= threshold; 2: |score| above it.
+
+    Rule 2 gives them the sign of their score. `alive` may be empty for rules 1 and 2; for rule 3 it is all that counts.
+    """
+    zero = np.float32(0.0)
+    if rule == 0:
+        for i in range(len(kept)):
+            kept[i] = weight[i] if (score[i] > threshold) & alive[i] else zero
+    elif rule == 1:
+        for i in range(len(kept)):
+            kept[i] = weight[i] if score[i] >= threshold else zero
+    elif rule == 2:
+        for i in range(len(kept)):
+            kept[i] = weight[i] if score[i] > threshold else (-weight[i] if score[i] < -threshold else zero)
+    else:
+        for i in range(len(kept)):
+            kept[i] = weight[i] if alive[i] else zero
+
+
+@_jit
+def exact_sum(kept: Floats, scale: float, limbs: int) -> Any:
+    """Sum of |kept| * scale in units of 1, 2^-30 and 2^-60, as three integers; all |kept| * scale are below 2^30."""
+    first, second, third = np.int64(0), np.int64(0), np.int64(0)
+    step = np.float64(1 << 30)
+    if limbs == 1:
+        for i in range(len(kept)):
+            first += np.int32(np.float64(abs(kept[i])) * scale)
+        return first, second, third
+    for i in range(len(kept)):
+        rest = np.float64(abs(kept[i])) * scale
+        whole = np.int32(rest)
+        first += whole
+        rest = (rest - whole) * step
+        whole = np.int32(rest)
+        second += whole
+        third += np.int32((rest - whole) * step)
+    return first, second, third
+
+
+@_jit
+def binarise(kept: Floats, alpha: np.float32) -> None:
+    """Replace what is not 0 by alpha and its sign."""
+    zero = np.float32(0.0)
+    for i in range(len(kept)):
+        kept[i] = alpha if kept[i] > zero else (-alpha if kept[i] < zero else zero)

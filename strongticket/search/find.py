@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from strongticket import random
 from strongticket.models import architecture as architecture_of
 from strongticket.search.layers import WeightInit
-from strongticket.search.methods import AbstractMethod, AbstractTopK, Bernoulli, GemMiner
+from strongticket.search.methods import AbstractMethod, AbstractTopK, Bernoulli, GemMiner, SignedTopK, Threshold
 from strongticket.search.recipes import SearchRecipe, search_recipe
 from strongticket.search.searcher import Searcher, blank
 from strongticket.ticket import AbstractArchitecture, Source, Ticket
@@ -39,7 +39,7 @@ class Found:
         masks: what each searched weight is multiplied by, per parameter, on the CPU.
         history: one record per epoch; `details` has the mask's flips since the epoch before, the weights kept and the
             threshold of the scores per layer, and the density.
-        best_epoch: number of the epoch whose mask this is.
+        best_epoch: number of the epoch whose mask this is: of those at whose end the method had come to its density.
         recipe: what was done.
         source: the random network.
         seed: of scores, order and augmentation, and of the weights if an architecture was given.
@@ -84,7 +84,8 @@ def find(
 
     The result is a pure function of the arguments on one kind of processor and one version of torch. Test data have no
     place here: the epoch is chosen by validation accuracy, or it is the last one; statistics of normalisation come
-    from training batches alone.
+    from training batches alone. Of a density that falls on the way (annealing, Gem-Miner) only epochs at the end of it
+    can be chosen, so that the ticket has the density that was asked for.
 
     Args:
         network: an architecture or its name, whose weights then follow the recipe and the seed; or a source, as it is.
@@ -135,7 +136,7 @@ def find(
         for part in [(examples.inputs, examples.labels), examples.validation]:
             if part is not None:
                 check_outputs(module, *part)
-        _check_last_batch(module, len(examples.labels), resolved.batch_size)
+        check_last_batch(module, len(examples.labels), resolved.batch_size)
         examples = examples.to(place)
         module = module.to(place)
         if channels_last:
@@ -156,6 +157,7 @@ def find(
             keeper=keeper_of(checkpoint, start, examples, resolved, seed, group),
             log=Log(log, tensorboard) if group.first else None,
             group=group,
+            first_choice=first_choice(resolved),
         )
         loop.run()
     if loop.best is not None:
@@ -164,7 +166,7 @@ def find(
     return found_by(searcher, loop.history, loop.best_epoch, resolved, seed)
 
 
-def _check_last_batch(module: nn.Module, count: int, batch_size: int) -> None:
+def check_last_batch(module: nn.Module, count: int, batch_size: int) -> None:
     """Refuse a last batch of one example where batch normalisation would have to take its variance."""
     flat = any(isinstance(part, nn.BatchNorm1d) for part in module.modules())
     if flat and count % batch_size == 1:
@@ -180,6 +182,28 @@ def resolve(
     """Return the recipe with what the caller replaces in it."""
     resolved = search_recipe(recipe).changed(method=method, **changes)
     return resolved if density is None else resolved.with_density(density)
+
+
+def first_choice(recipe: SearchRecipe) -> int:
+    """Return the number of the first epoch at whose end the method has come to its density.
+
+    >>> from strongticket.search.methods import EdgePopup
+    >>> digits = search_recipe("digits")
+    >>> digits.epochs, first_choice(digits), first_choice(digits.changed(method=EdgePopup(0.1, levels=4)))
+    (40, 1, 30)
+    """
+    method, epochs = recipe.method, recipe.epochs
+    for number in range(1, epochs):
+        share = number / epochs
+        if isinstance(method, AbstractTopK):
+            there = method.density_at(share) == method.density_at(1.0)
+        elif isinstance(method, GemMiner):
+            there = not method.unflag and method.prunings(0.0, share) == method.stages
+        else:
+            there = True
+        if there:
+            return number
+    return epochs
 
 
 def source_of(network: AbstractArchitecture | Source | str, recipe: SearchRecipe, seed: int) -> Source:
@@ -237,7 +261,8 @@ def mask_details(
     method ranks them: by magnitude or as they are.
     """
     kept = {name: int(mask.count_nonzero()) for name, mask in masks.items()}
-    signed = isinstance(method, GemMiner) or (isinstance(method, AbstractTopK) and not method.absolute)
+    signed = isinstance(method, GemMiner | Threshold) or (isinstance(method, AbstractTopK) and not method.absolute)
+    signed = signed and not isinstance(method, SignedTopK)  # which keeps both ends
     thresholds = {}
     for name, score in scores.items():
         ranks = (score if signed else score.abs())[masks[name] != 0]

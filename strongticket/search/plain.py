@@ -1,4 +1,4 @@
-"""Any method, any device, in plain torch operations: what the one-pass update is compared with, and what GPUs run."""
+"""Any method, any device, in plain torch operations: what faster updates are compared with."""
 
 from __future__ import annotations
 

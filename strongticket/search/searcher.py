@@ -12,8 +12,7 @@ from __future__ import annotations
 import copy
 import math
 import warnings
-from dataclasses import dataclass
-from importlib.util import find_spec
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -21,18 +20,20 @@ from torch import Tensor, nn
 
 from strongticket import random
 from strongticket.reading import Kind, Reading
-from strongticket.search.fused import FusedTopK
-from strongticket.search.layers import Layer, initial_scores, layers_of
+from strongticket.search.layers import Layer, layers_of
 from strongticket.search.methods import (
     AbstractMethod,
     AbstractTopK,
     Bernoulli,
-    EdgePopup,
     GemMiner,
     IteRand,
     MethodState,
 )
 from strongticket.search.plain import PlainUpdate
+from strongticket.search.redraws import redrawn
+from strongticket.search.segmented import SegmentedTopK
+from strongticket.search.units import Unit, units_of
+from strongticket.search.updating import Update, update_of
 from strongticket.ticket import Mask, Source, Ticket
 
 __all__ = ["ScoreOptimiser", "Searcher"]
@@ -43,20 +44,20 @@ class ScoreOptimiser:
     """How scores move along their slopes.
 
     Attributes:
-        name: "sgd" or "adam".
+        name: "sgd", "adam" or "rmsprop" (torch's defaults but for what is said here).
         momentum: of SGD.
         nesterov: of SGD.
-        weight_decay: added to the slope, weight_decay * S (both optimisers; not decoupled).
+        weight_decay: added to the slope, weight_decay * S (of every optimiser; not decoupled).
     """
 
-    name: Literal["sgd", "adam"] = "sgd"
+    name: Literal["sgd", "adam", "rmsprop"] = "sgd"
     momentum: float = 0.9
     nesterov: bool = False
     weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.name not in ("sgd", "adam"):
-            raise ValueError(f"expected optimiser 'sgd' or 'adam', got {self.name!r}")
+        if self.name not in ("sgd", "adam", "rmsprop"):
+            raise ValueError(f"expected optimiser 'sgd', 'adam' or 'rmsprop', got {self.name!r}")
         if not 0 <= self.momentum < 1 or not 0 <= self.weight_decay < math.inf:
             raise ValueError(
                 f"expected momentum in [0, 1) and weight_decay >= 0, got {self.momentum} and {self.weight_decay}"
@@ -75,14 +76,14 @@ class Searcher:
         module: a network of the source's architecture, on any device and in any memory format; its parameters are
             overwritten. None: a new one, on the CPU.
         optimiser: how scores move.
-        names: parameters to search; all matrices and kernels if None. Random parameters that are not searched are
-            dropped (set to 0) unless they are in `keep`.
+        names: parameters to search; all matrices and kernels if None, and with a method that searches biases all
+            vectors. Random parameters that are not searched are dropped (set to 0) unless they are in `keep`.
         keep: random parameters that are kept whole.
-        fused: use the compiled one-pass update where it applies (CPU, float32, SGD, a method of the largest scores);
+        fused: use the compiled one-pass update where it applies (SGD, all methods but drawn and signed top-K masks);
             False forces plain torch operations, which compute the same.
 
     Raises:
-        ValueError: a module that does not fit the source.
+        ValueError: a module that does not fit the source, or a density that what is frozen does not allow.
 
     >>> from strongticket.models import MLP
     >>> from strongticket.search import EdgePopup, random_source
@@ -112,7 +113,8 @@ class Searcher:
         fused: bool = True,
     ) -> None:
         self.source, self.method, self.seed = source, method, seed
-        self.layers = layers_of(source.architecture, names)
+        biases = isinstance(method, AbstractTopK) and method.biases
+        self.layers = layers_of(source.architecture, names, biases=biases)
         self.kept_whole = tuple(keep)
         self.module = blank(source) if module is None else module
         self._parameters = _bind(self.module, source, self.layers, self.kept_whole)
@@ -121,9 +123,11 @@ class Searcher:
         self.weights = [source.weight(layer.name).view(-1).to(device) for layer in self.layers]
         self.state = MethodState(seed=seed)
         self._generations: list[Tensor] | None = None
-        scores = [initial_scores(layer, method.score_init, seed).to(device) for layer in self.layers]
+        self._units = units_of(self.layers, method, seed, device)
+        self._unit_weights = [unit.gather(self._of(unit, self.weights)) for unit in self._units]
+        scores = [unit.scores(method, seed) for unit in self._units]
         self.optimiser = optimiser or ScoreOptimiser()
-        self._update = _update(self, scores, self.optimiser, fused and device.type == "cpu")
+        self._update = _update(self, scores, self.optimiser, fused)
         self._choose()
         if isinstance(method, IteRand) and method.period == 1:
             self._redraw(method)
@@ -132,16 +136,37 @@ class Searcher:
 
     @property
     def scores(self) -> dict[str, Tensor]:
-        """The scores of each layer, in its shape; changing them is up to you, `refresh` makes them count."""
-        return {layer.name: s.view(layer.shape) for layer, s in zip(self.layers, self._update.scores, strict=True)}
+        """The scores of each layer, in its shape; changing them is up to you, `refresh` makes them count.
+
+        Frozen weights have none: where some are frozen these are copies, with infinity for those that are kept and 0
+        for those that are dropped.
+        """
+        return self._by_name(
+            [unit.spread(s, math.inf) for unit, s in zip(self._units, self._update.scores, strict=True)]
+        )
 
     def masks(self) -> dict[str, Tensor]:
         """What each weight is multiplied by now: bool for plain masks; made afresh from the scores by the method."""
+        masks = zip(self._units, self._unit_masks(), strict=True)
+        return self._by_name([unit.spread(mask) for unit, mask in masks])
+
+    def _unit_masks(self) -> list[Tensor]:
         if isinstance(self._update, PlainUpdate):
-            masks = self._update.masks
-        else:
-            masks = self.method.masks(self.layers, self._update.scores, self.state)
-        return {layer.name: mask.view(layer.shape) for layer, mask in zip(self.layers, masks, strict=True)}
+            return self._update.masks
+        return self.method.masks([unit.layer for unit in self._units], self._update.scores, self.state)
+
+    def _by_name(self, parts: list[list[Tensor]]) -> dict[str, Tensor]:
+        """The flat tensors of each unit's parts by their parameters, in the order and the shapes of those."""
+        flat = {
+            self.layers[i].name: part
+            for unit, own in zip(self._units, parts, strict=True)
+            for i, part in zip(unit.places, own, strict=True)
+        }
+        return {layer.name: flat[layer.name].view(layer.shape) for layer in self.layers}
+
+    @staticmethod
+    def _of(unit: Unit, values: list[Tensor]) -> list[Tensor]:
+        return [values[i] for i in unit.places]
 
     @property
     def kept(self) -> dict[str, int]:
@@ -172,7 +197,7 @@ class Searcher:
         before, self.state.progress = self.state.progress, self.state.progress if progress is None else progress
         progress = self.state.progress
         self.state.step += 1
-        self._update.step(gradients, lr)
+        self._update.step([unit.gather(self._of(unit, gradients)) for unit in self._units], lr)
         if isinstance(self.method, IteRand) and (self.state.step + 1) % self.method.period == 0:
             self._redraw(self.method)
         if isinstance(self.method, GemMiner):
@@ -212,7 +237,8 @@ class Searcher:
             self._bound(layer.name)
 
     def _warn_of_empty_layers(self) -> None:
-        empty = [name for name, count in self.kept.items() if count == 0]
+        kept = self.kept
+        empty = [layer.name for layer in self.layers if len(layer.shape) > 1 and kept[layer.name] == 0]
         if empty and isinstance(self.method, AbstractTopK) and self.method.density > 0:
             warnings.warn(
                 f"density {self.method.density} ({self.method.allocation}) keeps nothing of {empty}: all signals end",
@@ -226,8 +252,20 @@ class Searcher:
 
     def _publish(self) -> None:
         """Write the effective weights into the module."""
-        for layer, effective in zip(self.layers, self._update.effective, strict=True):
-            self._parameters[layer.name].copy_(effective.view(layer.shape))
+        masks: list[Tensor] = []
+        places: list[Tensor] = []
+        values: list[Tensor] = []
+        if self.method.reading != "plain" and not all(unit.whole for unit in self._units):
+            masks = self._unit_masks()
+        for u, (unit, effective) in enumerate(zip(self._units, self._update.effective, strict=True)):
+            parts = [effective]
+            if not unit.whole:
+                mask = masks[u] if masks else effective
+                parts = unit.effective(self.method, effective, mask, self._of(unit, self.weights))
+            for layer, part in zip(unit.parts, parts, strict=True):
+                places.append(self._parameters[layer.name])
+                values.append(part.view(layer.shape))
+        torch._foreach_copy_(places, values)
         torch.clear_autocast_cache()  # which would go on handing out the weights of the step before
 
     def _redraw(self, method: IteRand) -> None:
@@ -235,30 +273,49 @@ class Searcher:
         event = (self.state.step + 1) // method.period
         if self._generations is None:
             self._generations = [torch.zeros(layer.size, dtype=torch.int32) for layer in self.layers]
-        masks = self.method.masks(self.layers, self._update.scores, self.state)
-        for i, (layer, mask) in enumerate(zip(self.layers, masks, strict=True)):
+        masks = self.masks()
+        for i, layer in enumerate(self.layers):
+            mask = masks[layer.name].view(-1)
+            if mask.is_cuda:
+                anew, again = redrawn(self.source, self.seed, layer.name, event, method.rate, self.weights[i], ~mask)
+                self.weights[i].copy_(anew)
+                self._generations[i][again.cpu()] = event
+                continue
             draw = random.words(self.seed, f"redraw/{event}/{layer.name}", 0, layer.size, purpose=random.TRIAL)
             again = torch.from_numpy(draw < int(method.rate * 2**32)).to(mask.device) & ~mask
             where = again.nonzero()[:, 0].cpu()
             self._generations[i][where] = event
             self.weights[i][where.to(mask.device)] = self.source.redrawn(layer.name, where, event).to(mask.device)
+        self._renew_weights()
 
-    def ticket(self, *, threshold: float | None = None) -> Ticket:
+    def _renew_weights(self) -> None:
+        """Tell the units of weights that changed; whole ones see it by themselves."""
+        for unit, own in zip(self._units, self._unit_weights, strict=True):
+            if not unit.whole:
+                own.copy_(unit.gather(self._of(unit, self.weights)))
+
+    def ticket(self, *, threshold: float | None = None, draw: int | None = None) -> Ticket:
         """Return what was found: the source, the mask and how kept weights are read, with what else the module learned.
 
         It is the network that the module holds, bit for bit, unless someone else wrote to it since the last step. Of
-        Bernoulli masks that is the present sample, or, with a threshold, the one network that the probabilities point
-        to; the module holds that one after `module.load_state_dict(ticket.module().state_dict())`.
+        Bernoulli masks that is the present sample; with a threshold it is the one network that the probabilities point
+        to, and with a draw another sample, of which the module knows nothing (`module.load_state_dict(
+        ticket.module().state_dict())` tells it).
 
         Args:
             threshold: in [0, 1), for Bernoulli masks alone: keep the weights whose probability is above it.
+            draw: 0, 1, ..., for Bernoulli masks alone: the number of a sample that was not searched with. (The papers
+                report the mean accuracy of ten.)
 
         Raises:
-            ValueError: a threshold of another method, or out of range.
+            ValueError: a threshold or a draw of another method, or out of range, or both.
             RuntimeError: see `check`.
         """
         self.check()
+        if threshold is not None and draw is not None:
+            raise ValueError("a ticket is chosen by a threshold or drawn, not both")
         masks = self.masks() if threshold is None else self._likely(threshold)
+        masks = masks if draw is None else self._drawn(draw)
         masks = {name: mask.cpu() for name, mask in masks.items()}
         kept = {
             name: masks[name] != 0 if name in masks else torch.full(shape, name in self.kept_whole)
@@ -283,6 +340,14 @@ class Searcher:
         if not 0 <= threshold < 1:
             raise ValueError(f"expected a threshold in [0, 1), got {threshold}")
         return {name: torch.sigmoid(score) > threshold for name, score in self.scores.items()}
+
+    def _drawn(self, number: int) -> dict[str, Tensor]:
+        if not isinstance(self.method, Bernoulli):
+            raise ValueError(f"the masks of {self.method.key} are not drawn: leave draw out")
+        if number < 0:
+            raise ValueError(f"draws are numbered from 0, got {number}")
+        apart = replace(self.state, step=-1 - number)  # no step of a search has such a number
+        return self._by_name([[mask] for mask in self.method.masks(self.layers, self._update.scores, apart)])
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a resumed search needs besides the arguments of the searcher and the module's own state."""
@@ -333,6 +398,7 @@ class Searcher:
                     where = self._generations[i].nonzero()[:, 0]
                     weight[where] = self.source.redrawn(layer.name, where, self._generations[i][where])
                 self.weights[i].copy_(weight)
+            self._renew_weights()
             self._update.load_state_dict(copy.deepcopy(state["update"]))
         self._choose()
 
@@ -387,20 +453,12 @@ def _check_module(module: nn.Module, source: Source) -> None:
             raise ValueError(f"the module is not a {architecture.id}: {alias!r} should be tied to {name!r}")
 
 
-def _update(searcher: Searcher, scores: list[Tensor], how: ScoreOptimiser, fused: bool) -> FusedTopK | PlainUpdate:
-    method = searcher.method
-    one_pass = isinstance(method, EdgePopup | IteRand) and how.name == "sgd"
-    if fused and one_pass and find_spec("numba") is not None:
-        assert isinstance(method, AbstractTopK)
-        return FusedTopK(
-            searcher.layers, scores, searcher.weights, method, searcher.state,
-            momentum=how.momentum, nesterov=how.nesterov, weight_decay=how.weight_decay,
-        )  # fmt: skip
-    kind: torch.optim.Optimizer
-    if how.name == "adam":
-        kind = torch.optim.Adam(scores, lr=0.1, weight_decay=how.weight_decay)
-    else:
-        kind = torch.optim.SGD(
-            scores, lr=0.1, momentum=how.momentum, nesterov=how.nesterov, weight_decay=how.weight_decay
-        )
-    return PlainUpdate(searcher.layers, scores, searcher.weights, method, searcher.state, kind)
+def _update(searcher: Searcher, scores: list[Tensor], how: ScoreOptimiser, fused: bool) -> Update:
+    layers, weights = [unit.layer for unit in searcher._units], searcher._unit_weights
+    update = update_of(layers, scores, weights, searcher.method, searcher.state, how, fused)
+    if isinstance(update, SegmentedTopK):  # its weights lie in one buffer: redraws have to reach them there
+        for i, (unit, own) in enumerate(zip(searcher._units, update.weights, strict=True)):
+            searcher._unit_weights[i] = own
+            if unit.whole:
+                searcher.weights[unit.places[0]] = own
+    return update

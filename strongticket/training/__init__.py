@@ -1,6 +1,6 @@
 """One training loop for weights and for masks: recipes, checkpoints that resume bit for bit, data parallelism."""
 
-from strongticket.training.augment import crop_flip
+from strongticket.training.augment import crop_flip, resized_crop_flip
 from strongticket.training.checkpoint import Checkpoint, CheckpointError
 from strongticket.training.data import standardise
 from strongticket.training.dense import Trained, train
@@ -29,6 +29,7 @@ __all__ = [
     "logits",
     "predictions",
     "process_group",
+    "resized_crop_flip",
     "standardise",
     "suggestion",
     "train",

@@ -52,10 +52,10 @@ def examples_of(
         ValueError: shapes, dtypes or values that cannot be trained on.
     """
     check_examples("training", inputs, labels)
-    if recipe.augmentation == "crop-flip" and inputs.ndim != 4:
-        shape = tuple(inputs.shape)
+    if recipe.augmentation != "none" and inputs.ndim != 4:
         raise ValueError(
-            f"augmentation crop-flip needs images [n, channels, height, width], got inputs of shape {shape}"
+            f"augmentation {recipe.augmentation} needs images [n, channels, height, width], got inputs of shape "
+            f"{tuple(inputs.shape)}"
         )
     if validation is not None and not len(validation[1]):
         validation = None

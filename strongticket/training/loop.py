@@ -7,7 +7,7 @@ dropout draws. So its whole state is a few numbers besides those of the network 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
@@ -33,6 +33,7 @@ __all__ = [
     "Loop",
     "Observer",
     "TrainingError",
+    "best_so_far",
     "deterministic_noise",
     "diverged",
     "noise",
@@ -97,6 +98,7 @@ class Loop:
         keeper: writes and reads the checkpoint.
         log: writes the records, in the first process.
         group: the processes that share the batches.
+        first_choice: number of the first epoch that may be the best one; those before it are on the way only.
     """
 
     def __init__(
@@ -113,10 +115,12 @@ class Loop:
         keeper: Keeper | None = None,
         log: Log | None = None,
         group: Group = ALONE,
+        first_choice: int = 1,
     ) -> None:
         self.module, self.stepper, self.recipe, self.seed = module, stepper, recipe, seed
         self._examples, self._snapshot, self._observer, self._group = examples, snapshot, observer, group
         self._progress, self._keeper, self._log = progress, keeper, log
+        self._first_choice = first_choice
         self._device = examples.labels.device
         self._scale = LossScale() if recipe.autocast == "float16" else None
         self._batches = math.ceil(len(examples.labels) / recipe.batch_size)
@@ -201,10 +205,8 @@ class Loop:
         self._batch = 0
         self._loss.zero_()
         self._hits.zero_()
-        if valid[1] is not None and self.recipe.keep_best:
-            scores = [epoch.validation_accuracy for epoch in self.history]
-            if scores.index(max(scores)) == number - 1:  # type: ignore[type-var]
-                self.best, self.best_epoch = self._snapshot(), number
+        if self.recipe.keep_best and best_so_far(self.history, self._first_choice):
+            self.best, self.best_epoch = self._snapshot(), number
         settings = None if self._keeper is None else self._keeper.settings
         if settings is not None and (number == self.recipe.epochs or number % settings.every_epochs == 0):
             self._save()
@@ -266,6 +268,19 @@ class Loop:
             self._observer.load_state_dict(state["observer"])
         if self._scale is not None:
             self._scale.factor, self._scale.good = state["scale"]
+
+
+def best_so_far(history: Sequence[Epoch], first_choice: int = 1) -> bool:
+    """Whether the last epoch has the best validation accuracy, alone, of those that may be chosen.
+
+    >>> seen = [Epoch(number, 0.1, 0.0, 0.0, None, accuracy) for number, accuracy in ((1, 0.9), (2, 0.8), (3, 0.8))]
+    >>> [best_so_far(seen[:n]) for n in (1, 2, 3)], [best_so_far(seen[:n], first_choice=2) for n in (1, 2, 3)]
+    ([True, False, False], [False, True, False])
+    """
+    scores = [
+        epoch.validation_accuracy for epoch in history[first_choice - 1 :] if epoch.validation_accuracy is not None
+    ]
+    return bool(scores) and scores.index(max(scores)) == len(scores) - 1
 
 
 def order(seed: int, epoch: int, n: int) -> npt.NDArray[np.int64]:  # [n]

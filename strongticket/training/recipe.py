@@ -7,19 +7,19 @@ from abc import ABC
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, replace
 from types import MappingProxyType
-from typing import Any, Literal, Self, final
+from typing import Any, Literal, Self, final, get_args
 
 __all__ = ["RECIPES", "AbstractRecipe", "Augmentation", "Autocast", "Recipe", "Schedule", "suggestion"]
 
 Schedule = Literal["constant", "cosine", "staircase"]
-Augmentation = Literal["none", "crop-flip"]
+Augmentation = Literal["none", "crop-flip", "resized-crop-flip"]
 Autocast = Literal["bfloat16", "float16"]
 
 _CHOICES: Mapping[str, tuple[str | None, ...]] = MappingProxyType(
     {
         "schedule": ("constant", "cosine", "staircase"),
         "per": ("step", "epoch"),
-        "augmentation": ("none", "crop-flip"),
+        "augmentation": get_args(Augmentation),
         "autocast": (None, "bfloat16", "float16"),
     }
 )
@@ -41,7 +41,9 @@ class AbstractRecipe(ABC):
         decay: factor of "staircase", in (0, 1].
         decay_epochs: epochs between two falls of "staircase", at least 1.
         label_smoothing: share of each label that is spread over all classes, in [0, 1).
-        augmentation: "none", or "crop-flip": images are padded by 4 zeros, cropped at random and flipped at random.
+        augmentation: "none"; "crop-flip": images are padded by 4 zeros, cropped at random and flipped at random;
+            "resized-crop-flip": of the padded images a box of 8 to 100 % of the area and of aspect 3/4 to 4/3 is
+            resized to the size of the image, and flipped at random.
         autocast: run the network in lower precision; "float16" needs CUDA, where losses are scaled. Weights, scores
             and their gradients stay float32, and so does evaluation.
         held_out: share of the training examples that is held out for validation when no validation data are given,

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from strongticket.cli import main
+from strongticket.cli._options import Method
 from strongticket.ticketfile import describe, load
 
 DIGITS = ("find", "--data", "digits", "--model", "mlp-64-128-10")
@@ -55,9 +56,7 @@ def test_it_finds_a_strict_ticket_far_above_a_random_mask(folder: Path, capsys: 
     assert main(["show", "ticket.slt"]) == 0
 
 
-@pytest.mark.parametrize(
-    "method", ["edge-popup", "iterand", "biprop", "bernoulli", "signed-supermask", "gem-miner", "multicoated"]
-)
+@pytest.mark.parametrize("method", typing.get_args(Method))
 def test_every_method_writes_what_it_found(method: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = as_json(capsys, *DIGITS, "--method", method, "--epochs", "2", "--inputs", "standardised")
     assert found["method"] == method
@@ -69,7 +68,7 @@ def test_every_method_writes_what_it_found(method: str, folder: Path, capsys: py
 
 def test_methods_and_inits_are_those_of_the_library() -> None:
     from strongticket.cli._find import METHODS
-    from strongticket.cli._options import Find, Method
+    from strongticket.cli._options import Find
     from strongticket.search import WEIGHT_INITS, AbstractMethod
     from strongticket.search import methods as library
 

@@ -13,10 +13,11 @@ import pytest
 import torch
 
 from experiments import AbstractExperiment, MissingRuns, find, finished
-from experiments._search import DATA, Parts, gain, parts_of, percent, searched, widened
+from experiments._gain import gain, percent
+from experiments._search import DATA, Parts, parts_of, searched, widened
 from experiments.search_density import SearchDensity
 from experiments.search_inits import SearchInits
-from experiments.search_methods import METHODS, SearchMethods, method_of
+from experiments.search_methods import ARMS, SearchMethods, method_of
 from experiments.search_width import SearchWidth
 from paper_figs import fig06_search, fig07_methods
 from strongticket.models import architecture
@@ -49,7 +50,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 @pytest.fixture
 def presets(monkeypatch: pytest.MonkeyPatch) -> None:
     for experiment in EXPERIMENTS:
-        runs, others = small(experiment), {data: experiment.presets()[data] for data in DATA[1:]}
+        runs = small(experiment)
+        others: dict[str, Sequence[Any]] = {data: experiment.presets()[data] for data in DATA[1:]}
 
         def of(
             cls: type[Any], runs: Sequence[Any] = runs, others: Mapping[str, Sequence[Any]] = others
@@ -69,6 +71,34 @@ def test_presets_are_one_for_each_data_set_with_five_seeds() -> None:
             assert {run.data for run in runs} == {data}
             for one in runs:
                 assert {run.seed for run in runs if replace(run, seed=0) == replace(one, seed=0)} == set(range(5))
+
+
+def test_run_keys_are_those_of_the_results_that_are_kept() -> None:
+    """Moving fields from class to class must not make the committed results worthless."""
+    store = Store(Path(__file__).parents[2] / "results")
+    if not store.folder.exists():
+        pytest.skip("no results beside the tests")
+    for experiment in EXPERIMENTS:
+        for data in ("digits", "mnist"):
+            assert not store.collect(run.spec for run in experiment.presets()[data]).missing, (experiment.name, data)
+
+
+def test_arms_without_decay_are_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weight decay at the learning rates of logits would hold every probability at one half."""
+    from experiments import search_methods
+
+    seen: dict[str, set[float]] = {}
+
+    def watching(network: object, parts: object, recipes: Sequence[Any], seed: int) -> dict[str, Any]:
+        seen.setdefault(recipes[0].method.key, set()).update(recipe.optimiser.weight_decay for recipe in recipes)
+        return {}
+
+    monkeypatch.setattr(search_methods, "searched", watching)
+    for run in SearchMethods.preset("digits"):
+        if run.seed == 0 and run.method != "trained":
+            run.run()
+    assert seen["bernoulli"] == seen["gem-miner"] == {0.0}
+    assert seen["edge-popup"] == seen["multicoated"] == {1e-4}
 
 
 def test_a_result_is_reproducible_and_beside_its_controls(store: Store) -> None:
@@ -99,13 +129,13 @@ def test_choices_are_made_on_validation_data_and_tests_come_last() -> None:
 
 def test_the_trained_twin_and_every_method_ran(store: Store) -> None:
     results = {run.method: store.read(run.spec).result for run in small(SearchMethods) if run.seed == 0}
-    assert set(results) == set(METHODS)
+    assert set(results) == set(ARMS)
     for method, result in results.items():
         if method == "trained":
             assert result["density"] == 1.0
             continue
         assert result["strict"], method
-        assert len(result["choices"]) == 2
+        assert [choice["lr"] for choice in result["choices"]] == list(ARMS[method].rates("digits"))  # type: ignore[union-attr]
     same = {results[name]["accuracy"] for name in ("edge-popup", "edge-popup, global", "edge-popup, signed scores")}
     assert len(same) > 1
     with pytest.raises(ValueError, match="expected one of"):

@@ -206,7 +206,7 @@ def test_the_width_factor_scales_what_is_hidden_and_nothing_else(width: float, k
         ("conv4-1000001", "number of classes"),
         ("conv4+", "is not"),
         ("conv4+Bias", "is not"),
-        ("conv4+affine", r"no option \+affine; options are \+bias and \+CxHxW"),
+        ("conv4+affine", r"no option \+affine; options are \+bias, \+elu, \+sign and \+CxHxW"),
         ("conv4+bias+bias", "bias is given twice"),
         ("conv4+1x28x28+1x28x28", "inputs is given twice"),
         ("conv4+28x28", r"no option \+28x28"),

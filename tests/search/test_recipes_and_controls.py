@@ -21,11 +21,12 @@ IMAGES = torch.randn(24, 1, 4, 4, generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(24) % 3
 
 
+@pytest.mark.filterwarnings("ignore:density .* keeps nothing:UserWarning")  # of a network as small as this
 @pytest.mark.parametrize("name", SEARCH_RECIPES)
 def test_every_recipe_searches(name: str) -> None:
     found = find(MLP((16, 20, 3)), IMAGES, LABELS, name, epochs=SEARCH_RECIPES[name].warmup + 2)
     assert math.isfinite(found.history[-1].loss)
-    assert len(found.history) == 2
+    assert len(found.history) == SEARCH_RECIPES[name].warmup + 2
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -41,7 +42,7 @@ def test_published_recipes_name_their_paper_network_and_limits(name: str) -> Non
 
 
 def test_kept_weights_of_scaled_recipes_have_the_variance_of_a_dense_layer() -> None:
-    for name in ("diffenderfer2021-conv2", "okoshi2022-resnet18"):
+    for name in ("diffenderfer2021-conv2", "diffenderfer2021-conv4-global", "okoshi2022-resnet18"):
         recipe = PUBLISHED[name]
         assert recipe.density is not None
         weight = recipe.source(MLP((300, 400, 10)), 0).weight("layers.0.weight")

@@ -1,0 +1,137 @@
+"""Trained and pruned, found untrained, constructed: accuracy against density, and what their masks have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from experiments import latest
+from experiments._search import TITLES
+from experiments.pruning_compare import Arm, PruningCompare
+from experiments.pruning_overlap import PruningOverlap
+from paper_figs._accuracy import accuracy_axis, errors
+from paper_figs._drawing import PAGE, save, style
+
+if TYPE_CHECKING:
+    from strongticket.runs import Store
+
+__all__ = ["NEEDS", "draw"]
+
+NEEDS: Final = (PruningCompare.name, PruningOverlap.name)
+NAME: Final = "fig09_pruning"
+_TICKS: Final = (0.02, 0.05, 0.1, 0.3, 0.5)
+_COLUMNS: Final = {"mask_only": "mask only", "updated": "and the method's update", "retrained": "and trained again"}
+_ARMS: Final[dict[Arm, tuple[str, str]]] = {
+    "random": ("0.6", "v"),
+    "magnitude, layer": ("C1", "s"),
+    "obd": ("C4", "^"),
+    "exact-obs": ("C2", "D"),
+    "network-obs, 10 stages": ("C3", "P"),
+    "edge-popup": ("C0", "o"),
+}
+"""Colour and mark of the arms that are drawn; the others are in the table."""
+_PAIRS: Final = {
+    "popup/magnitude": ("C1", "found and trained"),
+    "popup/popup": ("C0", "found twice"),
+    "magnitude/magnitude": ("C2", "trained twice"),
+}
+_ON_RANDOM: Final = {
+    "popup on random": ("C0", "mask that was searched for"),
+    "magnitude on random": ("C1", "mask of trained weights"),
+    "chance on random": ("0.6", "random mask"),
+}
+
+
+def draw(store: Store, out: Path) -> list[Path]:
+    """Draw the largest presets that are complete and write OUT/fig09_pruning.pdf and .png.
+
+    Raises:
+        MissingRuns: none is complete; the message names the command.
+    """
+    compared = latest(PruningCompare, store)[1]
+    overlaps = latest(PruningOverlap, store)[1]
+    with style() as figure_class:
+        figure = figure_class(figsize=(PAGE, 4.6))
+        axes = figure.subplots(2, 3, height_ratios=[1.15, 1])
+        best = min(
+            _column(ax, compared, column, f"{letter}   {title}")
+            for ax, letter, (column, title) in zip(axes[0], "abc", _COLUMNS.items(), strict=True)
+        )
+        for ax in axes[0]:
+            accuracy_axis(ax, "y", best / 1.5)
+        axes[0][0].set_ylabel(f"test accuracy (%), {TITLES[compared[0][0].data]}")
+        _overlap(axes[1][0], overlaps)
+        _on_random(axes[1][1], overlaps)
+        axes[1][2].axis("off")
+        handles, labels = axes[0][2].get_legend_handles_labels()
+        constructed = dict(zip(*reversed(axes[0][0].get_legend_handles_labels()), strict=True))
+        both = constructed | dict(zip(labels, handles, strict=True))
+        axes[1][2].legend(list(both.values()), list(both), loc="center", fontsize=6)
+        return save(figure, out, NAME)
+
+
+def _column(ax: Any, runs: Sequence[tuple[PruningCompare, dict[str, Any]]], column: str, title: str) -> float:
+    """Error against density of each arm, seed by seed; return the least."""
+    best = 100.0
+    for arm, (colour, mark) in _ARMS.items():
+        rows = [result["rows"] for run, result in runs if run.arm == arm]
+        if not rows or rows[0][0][column] is None:
+            continue
+        densities = [row["density"] for row in rows[0]]
+        seen = np.array([errors(one, column) for one in rows])  # [seeds, densities]
+        best = min(best, float(seen.min()))
+        ax.plot(densities, seen.mean(0), color=colour, marker=mark, ms=3, lw=1, label=arm)
+        ax.fill_between(densities, seen.min(0), seen.max(0), color=colour, alpha=0.15, lw=0)
+    dense = [100 * (1 - result["dense"]) for _, result in runs]
+    ax.axhline(sum(dense) / len(dense), color="k", lw=0.8, ls=":", label="all weights trained")
+    made = [result["rows"][0] for run, result in runs if run.arm == "constructed"]
+    if column == "mask_only" and made:
+        ax.plot([row["density"] for row in made], errors(made, column), "*", color="C5", ms=6, label="constructed")
+    _density_axis(ax, _TICKS)
+    ax.set_title(title)
+    return best
+
+
+def _overlap(ax: Any, runs: Sequence[tuple[PruningOverlap, dict[str, Any]]]) -> None:
+    densities = sorted({run.density for run, _ in runs})
+    for pair, (colour, label) in _PAIRS.items():
+        _band(
+            ax, densities, [[r["iou"][pair] for run, r in runs if run.density == d] for d in densities], colour, label
+        )
+    expected = [next(r["chance"]["popup/magnitude"] for run, r in runs if run.density == d) for d in densities]
+    ax.plot(densities, expected, color="k", lw=0.8, ls=":", label="chance")
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    ax.set_ylabel("masks' intersection over union")
+    _density_axis(ax, _TICKS)
+    ax.set_title("d   masks of the same random weights")
+    ax.legend(fontsize=5.5)
+
+
+def _on_random(ax: Any, runs: Sequence[tuple[PruningOverlap, dict[str, Any]]]) -> None:
+    densities = sorted({run.density for run, _ in runs})
+    for name, (colour, label) in _ON_RANDOM.items():
+        values = [[100 * r["accuracy"][name] for run, r in runs if run.density == d] for d in densities]
+        _band(ax, densities, values, colour, label)
+    ax.set_ylim(-35, 100)  # room for the legend
+    ax.set_yticks(range(0, 101, 20))
+    ax.set_ylabel("test accuracy (%)")
+    _density_axis(ax, _TICKS)
+    ax.set_title("e   masks on the random weights")
+    ax.legend(fontsize=5.5, loc="lower right")
+
+
+def _density_axis(ax: Any, ticks: Sequence[float]) -> None:
+    ax.set_xscale("log")
+    ax.minorticks_off()
+    ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    ax.set_xlabel("density")
+
+
+def _band(ax: Any, xs: Sequence[float], values: Sequence[Sequence[float]], colour: str, label: str) -> None:
+    seen = np.array(values)  # [densities, seeds]
+    ax.plot(xs, seen.mean(1), color=colour, marker="o", ms=3, lw=1, label=label)
+    ax.fill_between(xs, seen.min(1), seen.max(1), color=colour, alpha=0.15, lw=0)
