@@ -210,4 +210,6 @@ def _print_json(value: Any) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from strongticket.cli.output import while_read
+
+    sys.exit(while_read(main))

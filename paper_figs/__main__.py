@@ -52,4 +52,6 @@ def _draw(options: Draw) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from strongticket.cli.output import while_read
+
+    sys.exit(while_read(main))

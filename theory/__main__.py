@@ -18,4 +18,6 @@ def main(args: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from strongticket.cli.output import while_read
+
+    sys.exit(while_read(main))

@@ -266,6 +266,7 @@ def mask_details(
     thresholds = {}
     for name, score in scores.items():
         ranks = (score if signed else score.abs())[masks[name] != 0]
+        ranks = ranks[ranks.isfinite()]  # frozen weights have no score
         if ranks.numel() and not isinstance(method, Bernoulli):
             thresholds[name] = float(ranks.min())
     return {

@@ -48,7 +48,7 @@ def hull_slopes(losses: Tensor) -> list[float]:
 def test_the_total_is_exact(losses: Tensor, count: int, rule: str) -> None:
     (steps,) = share_out([urgency(losses, rule)], count)
     assert int(steps.sum()) == count
-    assert bool(((0 <= steps) & (steps <= 4)).all())
+    assert bool(((steps >= 0) & (steps <= 4)).all())
 
 
 @given(tables, st.integers(0, 12))

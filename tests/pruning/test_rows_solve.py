@@ -69,7 +69,9 @@ def test_order_and_losses_are_those_of_the_literal_loop(d: int, seed: int, backe
     for row in range(2):
         order, losses = naive(weight[row], inverse)
         assert removal.order[row].tolist() == order
-        torch.testing.assert_close(removal.losses[row], torch.tensor(losses, dtype=torch.float64), rtol=1e-9, atol=1e-14)
+        torch.testing.assert_close(
+            removal.losses[row], torch.tensor(losses, dtype=torch.float64), rtol=1e-9, atol=1e-14
+        )
 
 
 @pytest.mark.parametrize(("d", "seed"), [(31, 0), (32, 1), (33, 2), (64, 3), (97, 4), (230, 5)])
@@ -120,7 +122,9 @@ def test_what_is_pruned_already_restricts_h(d: int, seed: int, backend: str) -> 
         if len(left):
             order, losses = naive(weight[row, left], inverse_of(hessian[left][:, left]))
             assert removal.order[row, before:].tolist() == left[order].tolist()
-            torch.testing.assert_close(removal.losses[row, before:], torch.tensor(losses, dtype=torch.float64), rtol=1e-8, atol=0)
+            torch.testing.assert_close(
+                removal.losses[row, before:], torch.tensor(losses, dtype=torch.float64), rtol=1e-8, atol=0
+            )
 
 
 @settings(max_examples=40)
@@ -249,7 +253,10 @@ def test_kernels_know_what_is_compiled_into_them() -> None:
     digests = {
         name: hashlib.sha256((folder / name).read_bytes()).hexdigest()[:12] for name in ("_tiles.py", "_row_kernels.py")
     }
-    for name, users in (("_tiles.py", ["_row_kernels.py", "_swap_kernels.py"]), ("_row_kernels.py", ["_swap_kernels.py"])):
+    for name, users in (
+        ("_tiles.py", ["_row_kernels.py", "_swap_kernels.py"]),
+        ("_row_kernels.py", ["_swap_kernels.py"]),
+    ):
         constant = f'{name[:-3].upper()}_DIGEST = "{digests[name]}"'
         for user in users:
             assert constant in (folder / user).read_text(), f"set {constant} in {user}"

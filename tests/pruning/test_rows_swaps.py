@@ -50,7 +50,7 @@ def literal(weight: Tensor, hessian: Tensor, kept: Tensor) -> tuple[Tensor, int]
 def test_exchanges_are_those_of_literal_refits(d: int, seed: int, backend: str) -> None:
     weight, hessian = problem(2, d, seed)
     kept = torch.rand(2, d, generator=torch.Generator().manual_seed(seed)) < 0.5
-    swapped = swap(weight, hessian, kept, backend=backend)
+    swapped = swap(weight, hessian, kept, patience=0, backend=backend)
     assert swapped.kept.sum(1).tolist() == kept.sum(1).tolist()
     for row in range(2):
         expected, count = literal(weight[row], hessian, kept[row])
@@ -60,19 +60,19 @@ def test_exchanges_are_those_of_literal_refits(d: int, seed: int, backend: str) 
     torch.testing.assert_close(swapped.gain, gained, rtol=1e-8, atol=1e-12)
 
 
-@pytest.mark.parametrize(("d", "density"), [(60, 0.3), (150, 0.5), (150, 0.1)])
-def test_long_searches_from_bad_supports(d: int, density: float) -> None:
+@pytest.mark.parametrize(("d", "density", "patience"), [(60, 0.3, 6), (150, 0.5, 0), (150, 0.1, 8)])
+def test_long_searches_from_bad_supports(d: int, density: float, patience: int) -> None:
     weight, hessian = problem(3, d, d)
     worst = torch.zeros(3, d, dtype=torch.bool)
     worst[:, : int(density * d)] = True
     worst = worst.gather(1, weight.abs().argsort(1).argsort(1))  # the smallest weights are kept
-    fast = swap(weight, hessian, worst, backend="numba")
-    slow = swap(weight, hessian, worst, backend="torch")
+    fast = swap(weight, hessian, worst, patience=patience, backend="numba")
+    slow = swap(weight, hessian, worst, patience=patience, backend="torch")
     assert torch.equal(fast.kept, slow.kept)
     assert torch.equal(fast.count, slow.count)
     gained = loss(weight, hessian, worst) - loss(weight, hessian, fast.kept)
     torch.testing.assert_close(fast.gain, gained, rtol=1e-9, atol=0)
-    assert not swap(weight, hessian, fast.kept).count.any()
+    assert not swap(weight, hessian, fast.kept, patience=patience).count.any()
     assert int(fast.count.max()) > 64 or d < 150 or density < 0.5  # more than are made between fresh starts
 
 
@@ -93,6 +93,20 @@ def test_results_are_bitwise_equal_at_one_and_more_threads() -> None:
     one, two = (swap(weight, hessian, kept, backend="numba", threads=threads) for threads in (1, 2))
     assert torch.equal(one.kept, two.kept)
     assert torch.equal(one.gain, two.gain)
+
+
+@settings(max_examples=25)
+@given(st.integers(1, 9), st.integers(0, 10**6))
+def test_patience_finds_supports_at_least_as_good(d: int, seed: int) -> None:
+    weight, hessian = problem(4, d, seed)
+    kept = torch.rand(4, d, generator=torch.Generator().manual_seed(seed)) < 0.5
+    short = swap(weight, hessian, kept, patience=0)
+    longer, slow = (swap(weight, hessian, kept, patience=6, backend=backend) for backend in ("numba", "torch"))
+    assert torch.equal(longer.kept, slow.kept)
+    assert torch.equal(longer.count, slow.count)
+    assert bool((longer.gain >= short.gain - 1e-12).all())
+    gained = loss(weight, hessian, kept) - loss(weight, hessian, longer.kept)
+    torch.testing.assert_close(longer.gain, gained, rtol=1e-8, atol=1e-12)
 
 
 def test_a_limit_of_exchanges() -> None:

@@ -16,13 +16,24 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from strongticket.pruning.rows._tiles import BYTES, HEIGHT, ROW_VECTORS, VECTORS, follow, only, update_row, update_tile
+from strongticket.pruning.rows._tiles import (
+    BYTES,
+    HEIGHT,
+    ROW_VECTORS,
+    VECTORS,
+    follow,
+    get_column,
+    only,
+    put_column,
+    update_row,
+    update_tile,
+)
 
 Floats = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
-_TILES_DIGEST = "39b08532a4de"
+_TILES_DIGEST = "17392adbe5fe"
 """Start of the SHA-256 of _tiles.py, which is compiled into these kernels. numba's cache on disk notices a change of
 this file alone: so a change there must be noted here, and a test insists."""
 
@@ -126,13 +137,13 @@ def _row(
         if keep:
             _close_group(columns, bias, left, keep, group, columns[pivot], n, late)
         scale = weight.dtype.type(1) / np.sqrt(diagonal[pivot])
-        line = panel[depth * pitch : (depth + 1) * pitch]
-        for j in range(n, n + width):
-            line[j] = 0
+        base = depth * pitch
+        for j in range(base + n, base + n + width):
+            panel[j] = 0
         for k in range(missing):
-            line[gone[k]] = 0
+            panel[base + gone[k]] = 0
         _seal(w, diagonal, bias, pivot, pivot + 1)
-        least = follow(line, w, diagonal, bias, score, scale, own * scale, floor, n)
+        least = follow(panel, base, w, diagonal, bias, score, scale, own * scale, floor, n)
         depth += 1
         if depth == deep:
             update_triangle(matrix, panel, n, depth, pitch)
@@ -175,15 +186,16 @@ def _first(score: Floats, columns: Ints, least: Any, n: int) -> int:
 @_jit
 def read_row(matrix: Floats, panel: Floats, pivot: int, depth: int, n: int, pitch: int) -> None:
     """Write the pivot's row of the inverse, as the panel's earlier pivots leave it, into the panel."""
-    own = panel[depth * pitch : (depth + 1) * pitch]
+    base = depth * pitch
     for j in range(pivot):
-        own[j] = matrix[pivot * pitch + j]
-    for j in range(pivot, n):
-        own[j] = matrix[j * pitch + pivot]
-    width = ROW_VECTORS * (BYTES // own.itemsize)
+        panel[base + j] = matrix[pivot * pitch + j]
+    done = get_column(matrix, pivot * pitch + pivot, pitch, panel, base + pivot, n - pivot)
+    for j in range(pivot + done, n):
+        panel[base + j] = matrix[j * pitch + pivot]
+    width = ROW_VECTORS * (BYTES // panel.itemsize)
     if depth:
         for j in range(0, n, width):
-            update_row(panel, depth * pitch + j, 0, panel, pivot, j, pitch, depth)
+            update_row(panel, base + j, 0, panel, pivot, j, pitch, depth)
 
 
 @_jit
@@ -212,7 +224,8 @@ def _close_up(
         here, there = slot * pitch, source * pitch
         for j in range(slot):
             matrix[here + j] = matrix[there + j]
-        for j in range(slot + 1, source):
+        done = put_column(matrix, (slot + 1) * pitch + slot, pitch, matrix, there + slot + 1, source - slot - 1)
+        for j in range(slot + 1 + done, source):
             matrix[j * pitch + slot] = matrix[there + j]
         for j in range(source + 1, n):
             matrix[j * pitch + slot] = matrix[j * pitch + source]

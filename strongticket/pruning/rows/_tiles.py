@@ -18,7 +18,7 @@ from numba.core import cgutils
 from numba.core.errors import TypingError
 from numba.extending import intrinsic as numba_intrinsic
 
-__all__ = ["BYTES", "HEIGHT", "ROW_VECTORS", "VECTORS", "follow", "only", "update_row", "update_tile"]
+__all__ = ["BYTES", "HEIGHT", "ROW_VECTORS", "VECTORS", "follow", "get_column", "only", "put_column", "update_row", "update_tile"]
 
 intrinsic: Any = numba_intrinsic
 """Where numba is typed, a call of an intrinsic is expected to pass the typing context, which no caller does."""
@@ -119,29 +119,31 @@ def update_row(
 
 @intrinsic
 def follow(
-    typingctx: Any, own: Any, weight: Any, diagonal: Any, bias: Any, score: Any, scale: Any, change: Any, floor: Any,
+    typingctx: Any, panel: Any, base: Any, weight: Any, diagonal: Any, bias: Any, score: Any, scale: Any, change: Any, floor: Any,
     count: Any,
 ) -> Any:  # fmt: skip
-    """Bring all columns up to date after a pivot whose row of the inverse is `own`, and return the least score.
+    """Bring all columns up to date after a pivot whose row `own` starts at panel[base], and return the least score.
 
     own *= scale; weight -= own * change; diagonal = max(diagonal - own^2, floor); score = weight^2 / diagonal + bias:
     as many whole vectors as hold `count` entries.
     """
-    for array in (own, weight, diagonal, bias, score):
+    arrays = (panel, weight, diagonal, bias, score)
+    for array in arrays:
         if array.ndim != 1 or array.layout != "C" or array.dtype not in (types.float32, types.float64):
             raise TypingError(f"expected contiguous float32 or float64 vectors, got {array}")
-    arrays = (own, weight, diagonal, bias, score)
-    dtype = own.dtype
+    dtype = panel.dtype
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
         vector, width, fma = _vector(builder, dtype)
-        data = [context.make_array(kind)(context, builder, args[k]).data for k, kind in enumerate(arrays)]
-        scales, changes, floors = (_spread(builder, vector, width, args[k]) for k in (5, 6, 7))
+        given = [args[0], *args[2:6]]
+        data = [context.make_array(kind)(context, builder, one).data for kind, one in zip(arrays, given, strict=True)]
+        data[0] = builder.gep(data[0], [args[1]])
+        scales, changes, floors = (_spread(builder, vector, width, args[k]) for k in (6, 7, 8))
         infinite = ir.Constant(vector, [float("inf")] * width)
         least = cgutils.alloca_once_value(builder, infinite)
         builder.store(infinite, least)
         number = ir.Constant(_INDEX, width)
-        vectors = builder.udiv(builder.add(args[8], ir.Constant(_INDEX, width - 1)), number)
+        vectors = builder.udiv(builder.add(args[9], ir.Constant(_INDEX, width - 1)), number)
         with cgutils.for_range(builder, vectors) as loop:
             at = builder.mul(loop.index, number)
             places = [builder.bitcast(builder.gep(base, [at]), vector.as_pointer()) for base in data]
@@ -163,7 +165,7 @@ def follow(
             result = builder.select(builder.fcmp_ordered("<", other, result), other, result)
         return result
 
-    return dtype(*arrays, dtype, dtype, dtype, types.int64), codegen
+    return dtype(panel, types.int64, *arrays[1:], dtype, dtype, dtype, types.int64), codegen
 
 
 @intrinsic
@@ -195,3 +197,52 @@ def only(typingctx: Any, score: Any, value: Any, count: Any) -> Any:
         return builder.select(single, builder.load(place), ir.Constant(_INDEX, -1))
 
     return types.int64(score, dtype, types.int64), codegen
+
+
+def _column(read: bool) -> Any:
+    """Make the intrinsic that copies between `count` entries one pitch apart and as many side by side.
+
+    Left to itself LLVM gathers and scatters such entries, which is slow on many processors: so each is moved alone.
+    """
+
+    def typed(array: Any) -> Any:
+        if array.ndim != 1 or array.layout != "C" or array.dtype not in (types.float32, types.float64):
+            raise TypingError(f"expected contiguous float32 or float64 vectors, got {array}")
+
+        def codegen(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
+            vector, width, _ = _vector(builder, array.dtype)
+            size = array.dtype.bitwidth // 8
+            apart, beside = (
+                builder.gep(context.make_array(array)(context, builder, args[k]).data, [args[k + 1]]) for k in (0, 3)
+            )
+            with cgutils.for_range(builder, builder.udiv(args[5], ir.Constant(_INDEX, width))) as loop:
+                start = builder.mul(loop.index, ir.Constant(_INDEX, width))
+                place = builder.bitcast(builder.gep(beside, [start]), vector.as_pointer())
+                value = ir.Constant(vector, ir.Undefined) if read else builder.load(place, align=size)
+                for k in range(width):
+                    row = builder.mul(builder.add(start, ir.Constant(_INDEX, k)), args[2])
+                    single, at = builder.gep(apart, [row]), ir.Constant(ir.IntType(32), k)
+                    if read:
+                        value = builder.insert_element(value, builder.load(single), at)
+                    else:
+                        builder.store(builder.extract_element(value, at), single)
+                if read:
+                    builder.store(value, place, align=size)
+            return builder.mul(builder.udiv(args[5], ir.Constant(_INDEX, width)), ir.Constant(_INDEX, width))
+
+        index = types.int64
+        return index(array, index, index, array, index, index), codegen
+
+    return typed
+
+
+@intrinsic
+def get_column(typingctx: Any, matrix: Any, at: Any, pitch: Any, line: Any, base: Any, count: Any) -> Any:
+    """Copy matrix[at + k * pitch] to line[base + k] for whole vectors of k < count; returns how many that were."""
+    return _column(read=True)(matrix)
+
+
+@intrinsic
+def put_column(typingctx: Any, matrix: Any, at: Any, pitch: Any, line: Any, base: Any, count: Any) -> Any:
+    """Copy line[base + k] to matrix[at + k * pitch] for whole vectors of k < count; returns how many that were."""
+    return _column(read=False)(matrix)
