@@ -151,7 +151,7 @@ class Problem:
         """Return the same problem at other weights, for methods that go several steps.
 
         Args:
-            weights: values for some or all of `names`.
+            weights: values for some or all of `names`, and for other parameters that a method moved (biases).
             start: what is left there; None: the start as it was.
         """
         module = copy.deepcopy(self.module)
@@ -160,6 +160,8 @@ class Problem:
             parameter = module.get_parameter(name)
             value = weights.get(name, parameter)
             parameter.data.copy_(value.detach().to(parameter) * start[name].to(parameter.device))
+        for name in set(weights) - set(self.names):
+            module.get_parameter(name).data.copy_(weights[name])
         return replace(self, module=module, start=start)
 
 

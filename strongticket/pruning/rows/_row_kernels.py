@@ -33,7 +33,7 @@ Floats = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
-_TILES_DIGEST = "17392adbe5fe"
+_TILES_DIGEST = "fcb8eb2c38ca"
 """Start of the SHA-256 of _tiles.py, which is compiled into these kernels. numba's cache on disk notices a change of
 this file alone: so a change there must be noted here, and a test insists."""
 
@@ -86,8 +86,9 @@ def eliminate(
     for row in range(len(weight)):
         source = inverse[row if len(inverse) > 1 else 0]
         for i in range(d):
+            line, own = matrix[i * pitch : i * pitch + i + 1], source[i, : i + 1]
             for j in range(i + 1):
-                matrix[i * pitch + j] = source[i, j]
+                line[j] = own[j]
         for k in range(d):
             left[k] = min(d, (k + 1) * group) - k * group if keep else d + 1
         _row(
@@ -180,18 +181,19 @@ def _first(score: Floats, columns: Ints, least: Any, n: int) -> int:
         for j in range(n):
             if score[j] == least and (slot < 0 or columns[j] < columns[slot]):
                 slot = j
-    return max(0, slot)
+    return int(max(0, slot))
 
 
 @_jit
 def read_row(matrix: Floats, panel: Floats, pivot: int, depth: int, n: int, pitch: int) -> None:
     """Write the pivot's row of the inverse, as the panel's earlier pivots leave it, into the panel."""
     base = depth * pitch
+    line, own = panel[base : base + pitch], matrix[pivot * pitch : (pivot + 1) * pitch]
     for j in range(pivot):
-        panel[base + j] = matrix[pivot * pitch + j]
+        line[j] = own[j]
     done = get_column(matrix, pivot * pitch + pivot, pitch, panel, base + pivot, n - pivot)
     for j in range(pivot + done, n):
-        panel[base + j] = matrix[j * pitch + pivot]
+        line[j] = matrix[j * pitch + pivot]
     width = ROW_VECTORS * (BYTES // panel.itemsize)
     if depth:
         for j in range(0, n, width):
@@ -221,12 +223,13 @@ def _close_up(
             behind -= 1
         if source <= slot:
             return
-        here, there = slot * pitch, source * pitch
+        there = source * pitch
+        new, old = matrix[slot * pitch : (slot + 1) * pitch], matrix[there : there + pitch]
         for j in range(slot):
-            matrix[here + j] = matrix[there + j]
+            new[j] = old[j]
         done = put_column(matrix, (slot + 1) * pitch + slot, pitch, matrix, there + slot + 1, source - slot - 1)
         for j in range(slot + 1 + done, source):
-            matrix[j * pitch + slot] = matrix[there + j]
+            matrix[j * pitch + slot] = old[j]
         for j in range(source + 1, n):
             matrix[j * pitch + slot] = matrix[j * pitch + source]
         w[slot], diagonal[slot], bias[slot], score[slot] = w[source], diagonal[source], bias[source], score[source]

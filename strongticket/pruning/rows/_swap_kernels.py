@@ -20,8 +20,8 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
-_ROW_KERNELS_DIGEST = "42eff050bf73"
-_TILES_DIGEST = "17392adbe5fe"
+_ROW_KERNELS_DIGEST = "2d0ab01e3765"
+_TILES_DIGEST = "fcb8eb2c38ca"
 """Starts of the SHA-256 of _row_kernels.py and _tiles.py, which are compiled into these kernels. numba's cache on disk
 notices a change of this file alone: so a change there must be noted here, and a test insists."""
 
@@ -137,9 +137,9 @@ def _state(
         return -1.0
     _multiply(hessian, support, pruned, cross, inner, pitch)
     for i in range(k):
-        total = 0.0
+        total, own = 0.0, inner[i * pitch : i * pitch + k]
         for j in range(k):
-            total += inner[i * pitch + j] * right[support[j]]
+            total += own[j] * right[support[j]]
         weight[i] = total
     largest = 0.0
     for j in range(m):
@@ -164,8 +164,9 @@ def _invert(hessian: Floats, support: Ints, matrix: Floats, inner: Floats, panel
     """
     k = len(support)
     for i in range(k):
+        line, source = matrix[i * pitch : i * pitch + i + 1], hessian[support[i]]
         for j in range(i + 1):
-            matrix[i * pitch + j] = hessian[support[i], support[j]]
+            line[j] = source[support[j]]
     depth = 0
     for pivot in range(k):
         read_row(matrix, panel, pivot, depth, k, pitch)
@@ -179,8 +180,7 @@ def _invert(hessian: Floats, support: Ints, matrix: Floats, inner: Floats, panel
         own[pivot] = -scale
         for b in range(depth):
             panel[b * pitch + pivot] = 0
-        for j in range(pivot + 1):
-            matrix[pivot * pitch + j] = 0
+        matrix[pivot * pitch : pivot * pitch + pivot + 1] = 0
         for j in range(pivot + 1, k):
             matrix[j * pitch + pivot] = 0
         depth += 1
@@ -209,8 +209,9 @@ def _multiply(hessian: Floats, support: Ints, pruned: Ints, cross: Floats, inner
         for i in range(0, k, HEIGHT):
             update_tile(cross, i * pitch + j, pitch, inner, i, k + j, pitch, k)
     for i in range(k):
+        cells = cross[i * pitch : i * pitch + m]
         for j in range(m):
-            cross[i * pitch + j] = -cross[i * pitch + j]
+            cells[j] = -cells[j]
 
 
 @_jit

@@ -18,7 +18,18 @@ from numba.core import cgutils
 from numba.core.errors import TypingError
 from numba.extending import intrinsic as numba_intrinsic
 
-__all__ = ["BYTES", "HEIGHT", "ROW_VECTORS", "VECTORS", "follow", "get_column", "only", "put_column", "update_row", "update_tile"]
+__all__ = [
+    "BYTES",
+    "HEIGHT",
+    "ROW_VECTORS",
+    "VECTORS",
+    "follow",
+    "get_column",
+    "only",
+    "put_column",
+    "update_row",
+    "update_tile",
+]
 
 intrinsic: Any = numba_intrinsic
 """Where numba is typed, a call of an intrinsic is expected to pass the typing context, which no caller does."""
@@ -119,8 +130,8 @@ def update_row(
 
 @intrinsic
 def follow(
-    typingctx: Any, panel: Any, base: Any, weight: Any, diagonal: Any, bias: Any, score: Any, scale: Any, change: Any, floor: Any,
-    count: Any,
+    typingctx: Any, panel: Any, base: Any, weight: Any, diagonal: Any, bias: Any, score: Any, scale: Any, change: Any,
+    floor: Any, count: Any,
 ) -> Any:  # fmt: skip
     """Bring all columns up to date after a pivot whose row `own` starts at panel[base], and return the least score.
 
