@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from torch import nn
 
     from strongticket.mask import Mask
+    from strongticket.pruning import Retrained
+    from strongticket.search import Found
     from strongticket.source import Source
-    from strongticket.ticket import Ticket
+    from strongticket.training import Trained
 
 __all__ = ["PLANS", "Dense", "Plan", "accuracy_of", "dense_of", "popup", "retrained", "source_of"]
 
@@ -29,20 +31,20 @@ class Plan:
         recipe: of the mask search, by name.
         epochs: of training and of searching.
         retrain_epochs: of training after pruning.
-        search_lr: learning rate of the scores.
+        search_lrs: learning rates of the scores that each search chooses from on validation data, as training does.
     """
 
     model: str
     recipe: str
     epochs: int
     retrain_epochs: int
-    search_lr: float
+    search_lrs: tuple[float, ...]
 
 
 PLANS: Final[Mapping[Data, Plan]] = MappingProxyType(
     {
-        "digits": Plan("mlp-64-256-10", "digits", 40, 20, 0.4),
-        "mnist": Plan("lenet-300-100", "mnist", 5, 2, 1.6),
+        "digits": Plan("mlp-64-256-10", "digits", 40, 20, (0.4, 1.6)),
+        "mnist": Plan("lenet-300-100", "mnist", 5, 2, (0.4, 1.6)),
     }
 )
 """The same network for all arms. The learning rates of searches are those of `experiments.search_methods`."""
@@ -88,14 +90,15 @@ def dense_of(data: Data, seed: int, order: int | None = None) -> Dense:
         every.append(
             train(start, *parts.train, recipe, seed=seed if order is None else order, validation=parts.validation)
         )
-    best = max(every, key=lambda one: one.history[one.best_epoch - 1].validation_accuracy or 0.0)
-    chosen = best.history[best.best_epoch - 1].validation_accuracy or 0.0
-    return Dense(best.module, best.recipe.lr, chosen, accuracy_of(best.module, parts))
+    best = max(every, key=_validation_accuracy)
+    return Dense(best.module, best.recipe.lr, _validation_accuracy(best), accuracy_of(best.module, parts))
 
 
 @lru_cache(maxsize=16)
-def popup(data: Data, seed: int, density: float, scores: int | None = None) -> Ticket:
+def popup(data: Data, seed: int, density: float, scores: int | None = None) -> Found:
     """Find a ticket in the source of a seed by edge-popup, every layer at the same density.
+
+    The learning rate is chosen on validation data.
 
     Args:
         data: data set.
@@ -106,15 +109,13 @@ def popup(data: Data, seed: int, density: float, scores: int | None = None) -> T
     from strongticket.search import find, search_recipe
 
     plan, parts = PLANS[data], parts_of(data, seed)
-    recipe = search_recipe(plan.recipe).with_density(density).changed(lr=plan.search_lr, epochs=plan.epochs)
-    found = find(
-        source_of(data, seed),
-        *parts.train,
-        recipe,
-        seed=seed if scores is None else scores,
-        validation=parts.validation,
-    )
-    return found.ticket
+    recipe = search_recipe(plan.recipe).with_density(density).changed(epochs=plan.epochs)
+    source, seed = source_of(data, seed), seed if scores is None else scores
+    every = [
+        find(source, *parts.train, recipe.changed(lr=lr), seed=seed, validation=parts.validation)
+        for lr in plan.search_lrs
+    ]
+    return max(every, key=_validation_accuracy)
 
 
 def retrained(module: nn.Module, mask: Mask, data: Data, seed: int) -> dict[str, Any]:
@@ -127,8 +128,12 @@ def retrained(module: nn.Module, mask: Mask, data: Data, seed: int) -> dict[str,
     for lr in RATES:
         recipe = Recipe(plan.retrain_epochs, 128, lr, schedule="cosine", optimiser="sgd", weight_decay=1e-4)
         every.append(train_held(module, mask, *parts.train, recipe, seed=seed, validation=parts.validation))
-    best = max(every, key=lambda one: one.history[one.best_epoch - 1].validation_accuracy or 0.0)
+    best = max(every, key=_validation_accuracy)
     return {"retrained": accuracy_of(best.module, parts), "retrain_lr": best.recipe.lr}
+
+
+def _validation_accuracy(run: Trained | Retrained | Found) -> float:
+    return run.history[run.best_epoch - 1].validation_accuracy or 0.0
 
 
 def accuracy_of(module: nn.Module, parts: Parts) -> float:

@@ -57,7 +57,7 @@ class PruningOverlap(AbstractExperiment):
 
     def run(self) -> dict[str, Any]:
         """Return the overlaps of the masks, the overlaps expected by chance, and accuracies."""
-        from strongticket.pruning import Magnitude, prune
+        from strongticket.pruning import Magnitude, mask_of, prune
         from strongticket.pruning.obd import OBD
 
         started = time.perf_counter()
@@ -66,13 +66,13 @@ class PruningOverlap(AbstractExperiment):
         first, second = (dense_of(self.data, self.seed, order) for order in (None, self.seed + _OTHER))
         magnitude = prune(first.module, None, Magnitude(), self.density, allocation="layer").mask
         masks = {
-            "popup": popup(self.data, self.seed, self.density).mask,
+            "popup": popup(self.data, self.seed, self.density).ticket.mask,
             "magnitude": magnitude,
             "obd": prune(first.module, seen, OBD(), self.density, allocation="layer").mask,
             "random": prune(first.module, None, "random", self.density, allocation="layer", seed=self.seed).mask,
         }
         again = {
-            "popup": popup(self.data, self.seed, self.density, self.seed + _OTHER).mask,
+            "popup": popup(self.data, self.seed, self.density, self.seed + _OTHER).ticket.mask,
             "magnitude": prune(second.module, None, Magnitude(), self.density, allocation="layer").mask,
         }
         overlaps, expected = {}, {}
@@ -89,6 +89,7 @@ class PruningOverlap(AbstractExperiment):
             "chance": expected,
             "accuracy": self._accuracies(masks),
             "signs_kept": self._signs(magnitude),
+            "signs_kept_of_all": self._signs(mask_of(first.module)),
             "measured": {"seconds": time.perf_counter() - started},
         }
 
@@ -141,6 +142,7 @@ class PruningOverlap(AbstractExperiment):
             for name in ACCURACIES:
                 row[f"{name} %"] = percent([result["accuracy"] for result in results], name)
             row["signs kept %"] = percent(results, "signs_kept")
+            row["signs kept of all %"] = percent(results, "signs_kept_of_all")
             rows.append(row)
         return rows
 

@@ -23,16 +23,19 @@ __all__ = ["NEEDS", "draw"]
 NEEDS: Final = (PruningCompare.name, PruningOverlap.name)
 NAME: Final = "fig09_pruning"
 _TICKS: Final = (0.02, 0.05, 0.1, 0.3, 0.5)
+_BEYOND: Final = 1.0
+"""Densities from here on are of masks on a wider network than the one that was trained: they get room of their own."""
 _COLUMNS: Final = {"mask_only": "mask only", "updated": "and the method's update", "retrained": "and trained again"}
-_ARMS: Final[dict[Arm, tuple[str, str]]] = {
-    "random": ("0.6", "v"),
-    "magnitude, layer": ("C1", "s"),
-    "obd": ("C4", "^"),
-    "exact-obs": ("C2", "D"),
-    "network-obs, 10 stages": ("C3", "P"),
-    "edge-popup": ("C0", "o"),
+_ARMS: Final[dict[Arm, tuple[str, str, str]]] = {
+    "random": ("0.6", "v", "-"),
+    "magnitude, layer": ("C1", "s", "-"),
+    "obd": ("C4", "^", "-"),
+    "exact-obs": ("C2", "D", "-"),
+    "network-obs, 10 stages": ("C3", "P", "-"),
+    "edge-popup": ("C0", "o", "-"),
+    "random, untrained": ("C0", "x", "--"),
 }
-"""Colour and mark of the arms that are drawn; the others are in the table."""
+"""Colour, mark and line of the arms that are drawn; the others are in the table."""
 _PAIRS: Final = {
     "popup/magnitude": ("C1", "found and trained"),
     "popup/popup": ("C0", "found twice"),
@@ -76,21 +79,33 @@ def draw(store: Store, out: Path) -> list[Path]:
 def _column(ax: Any, runs: Sequence[tuple[PruningCompare, dict[str, Any]]], column: str, title: str) -> float:
     """Error against density of each arm, seed by seed; return the least."""
     best = 100.0
-    for arm, (colour, mark) in _ARMS.items():
+    for arm, (colour, mark, line) in _ARMS.items():
         rows = [result["rows"] for run, result in runs if run.arm == arm]
         if not rows or rows[0][0][column] is None:
             continue
         densities = [row["density"] for row in rows[0]]
         seen = np.array([errors(one, column) for one in rows])  # [seeds, densities]
         best = min(best, float(seen.min()))
-        ax.plot(densities, seen.mean(0), color=colour, marker=mark, ms=3, lw=1, label=arm)
+        ax.plot(densities, seen.mean(0), color=colour, marker=mark, ls=line, ms=3, lw=1, label=arm)
         ax.fill_between(densities, seen.min(0), seen.max(0), color=colour, alpha=0.15, lw=0)
     dense = [100 * (1 - result["dense"]) for _, result in runs]
     ax.axhline(sum(dense) / len(dense), color="k", lw=0.8, ls=":", label="all weights trained")
+    again = [result["rows"][0] for run, result in runs if run.arm == "dense, retrained"]
+    if column == "retrained" and again:
+        mean = float(errors(again, column).mean())
+        ax.axhline(mean, color="k", lw=0.8, ls="-.", label="all weights trained, twice")
+        best = min(best, mean)
     made = [result["rows"][0] for run, result in runs if run.arm == "constructed"]
     if column == "mask_only" and made:
-        ax.plot([row["density"] for row in made], errors(made, column), "*", color="C5", ms=6, label="constructed")
-    _density_axis(ax, _TICKS)
+        places = [row["density"] for row in made]
+        label = "constructed, on a wider network"
+        ax.plot(places, errors(made, column), "*", color="C5", ms=5, label=label)
+        ax.axvspan(_BEYOND, 2 * max(places), color="0.93", lw=0)
+        ax.set_xlim(right=2 * max(places))
+        _density_axis(ax, (*_TICKS, float(f"{sum(places) / len(places):.2g}")))
+    else:
+        _density_axis(ax, _TICKS)
+    ax.set_xlabel("weights kept / weights of the trained network")
     ax.set_title(title)
     return best
 

@@ -16,8 +16,8 @@ def _saliency() -> Formula:
     import sympy
 
     w, h = sympy.symbols("w h", real=True)
-    positive = Hypothesis("h > 0", h > 0, "the second derivative of the loss in the weight, at a minimum")
-    return Formula(h * w**2 / 2, (positive,))
+    never_negative = Hypothesis("h >= 0", h >= 0, "the second derivative of the loss in the weight, at a minimum")
+    return Formula(h * w**2 / 2, (never_negative,))
 
 
 def _overestimate() -> Formula:

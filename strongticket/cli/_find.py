@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,11 +37,13 @@ from strongticket.search import (
     search_recipe,
     with_statistics,
 )
+from strongticket.search.find import first_choice
 from strongticket.ticket import AbstractArchitecture
 from strongticket.training import accuracy, process_group, standardise
+from strongticket.training.log import Log
 from strongticket.training.parallel import Group
 
-__all__ = ["METHODS", "Images", "Plan", "check_paths", "find_ticket", "images_of", "interrupted", "keep"]
+__all__ = ["METHODS", "Images", "Places", "Plan", "check_places", "find_ticket", "images_of", "interrupted", "keep"]
 
 METHODS: Final[dict[str, type[AbstractMethod]]] = {
     method.key: method
@@ -65,6 +67,8 @@ _SUGGESTED: Final = {
 }
 
 
+_SHARED: Final = ("allocation", "levels", "annealing", "frozen", "biases")
+"""What recipes say of their method that is no matter of that method alone."""
 _LOGIT_RATE: Final = 200.0
 """Learning rate of Bernoulli masks in the comparison of ramanujan2020whats."""
 
@@ -76,6 +80,16 @@ class Plan:
     network: AbstractArchitecture
     recipe: SearchRecipe
     named: str
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a search writes: files for the ticket and the log, folders for the checkpoint and the event files."""
+
+    out: Path
+    log: Path | None
+    checkpoint: Path | None
+    tensorboard: Path | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +112,7 @@ def find_ticket(command: options.Find) -> int:
         from strongticket.cli import _sweep
 
         return _sweep.find_tickets(command, plan, device)
-    check_paths(command, command.out)
+    check_places(Places(command.out, command.log, command.checkpoint, command.tensorboard))
     images = images_of(command)
     with process_group(command.device) as group:
         try:
@@ -122,11 +136,14 @@ def find_ticket(command: options.Find) -> int:
         return _by_the_first(group, lambda: _report(command, plan, images, found, own))
 
 
-def interrupted(command: options.Find) -> int:
-    """Say how to go on, where there is something to go on from; else pass the interrupt on."""
-    if command.checkpoint is None:
+def interrupted(command: options.Find, *written: str) -> int:
+    """Say what was written and how to go on, if there is anything to say; else pass the interrupt on."""
+    said = [f"the same command goes on from {command.checkpoint}"] if command.checkpoint is not None else []
+    if written:
+        said.insert(0, f"{', '.join(written)} {'is' if len(written) == 1 else 'are'} written")
+    if not said:
         raise KeyboardInterrupt
-    print(f"strongticket: interrupted; the same command goes on from {command.checkpoint}", file=sys.stderr)
+    print(f"strongticket: interrupted; {'; '.join(said)}", file=sys.stderr)
     return 130
 
 
@@ -147,8 +164,9 @@ def _plan(command: options.Find) -> Plan:
     named = suggested if command.recipe is None else command.recipe
     recipe = search_recipe(named)
     network = architecture(command.model or recipe.architecture or model)
-    method = _method(command.method, recipe)
-    undecayed = replace(recipe.optimiser, weight_decay=0.0) if isinstance(method, Bernoulli | GemMiner) else None
+    method, lost = _method(command.method, recipe)
+    free = isinstance(method, Bernoulli | GemMiner | Threshold)
+    undecayed = replace(recipe.optimiser, weight_decay=0.0) if free else None
     changed = recipe.changed(
         method=method,
         optimiser=undecayed,
@@ -156,20 +174,37 @@ def _plan(command: options.Find) -> Plan:
         epochs=command.epochs,
         batch_size=command.batch_size,
         lr=_LOGIT_RATE if isinstance(method, Bernoulli) and command.lr is None else command.lr,
+        deviations=f"{lost} {recipe.deviations}".strip() if lost else None,
     )
     for density in command.density:  # each is looked at before any work is done
+        if not 0 < density <= 1:
+            raise ValueError(f"--density is the fraction of the weights to keep, in (0, 1], got {density}")
         changed = changed.with_density(density)
     return Plan(network, changed, named)
 
 
-def _method(key: str | None, recipe: SearchRecipe) -> AbstractMethod | None:
-    """The method of that name, at the recipe's density if both have one; None for the recipe's own."""
-    if key is None or key == recipe.method.key:
-        return None
+def _method(key: str | None, recipe: SearchRecipe) -> tuple[AbstractMethod | None, str]:
+    """The method of that name, with all that the recipe says of its own and it has too, and what it does not have.
+
+    None and nothing for the recipe's own method.
+    """
+    own = recipe.method
+    if key is None or key == own.key:
+        return None, ""
     kind = METHODS[key]
+    known = {field.name for field in fields(kind)}  # type: ignore[arg-type]
+    said: dict[str, Any] = {}
     if issubclass(kind, AbstractTopK | GemMiner) and recipe.density is not None:
-        return kind(density=recipe.density)
-    return kind()
+        said["density"] = recipe.density
+    lost = []
+    for field in fields(own):  # type: ignore[arg-type]
+        value = getattr(own, field.name)
+        if field.name in _SHARED and value != field.default:
+            if field.name in known:
+                said[field.name] = value
+            else:
+                lost.append(f"{field.name}={value!r}")
+    return kind(**said), f"{key} has no {', '.join(lost)}, as {own.key} has in this recipe." if lost else ""
 
 
 def _device(name: str) -> torch.device:
@@ -182,19 +217,19 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def check_paths(command: options.Find, *files: Path) -> None:
-    """Refuse places that cannot be written, or that are taken twice."""
-    for file in files:
-        check_writable(file)
-    if command.log is not None:
-        check_writable(command.log)
-        if command.log.resolve() in [file.resolve() for file in files]:
-            raise ValueError(f"--out and --log are both {command.log}; give two files")
-    for name, folder in (("checkpoint", command.checkpoint), ("tensorboard", command.tensorboard)):
-        if folder is not None:
-            if folder.exists() and not folder.is_dir():
-                raise ValueError(f"--{name} {folder} is a file; give a folder")
-            check_writable(folder / "probe")
+def check_places(*searches: Places) -> None:
+    """Refuse places that cannot be written, that are taken twice, or that hold something else, before any search."""
+    tickets = {places.out.resolve() for places in searches}
+    for places in searches:
+        check_writable(places.out)
+        if places.log is not None and places.log.resolve() in tickets:
+            raise ValueError(f"--out and --log are both {places.log}; give two files")
+        for name, folder in (("checkpoint", places.checkpoint), ("tensorboard", places.tensorboard)):
+            if folder is not None:
+                if folder.exists() and not folder.is_dir():
+                    raise ValueError(f"--{name} {folder} is a file; give a folder")
+                check_writable(folder / "probe")
+        Log(places.log, places.tensorboard)  # sees whether it could be written
 
 
 def images_of(command: options.Find) -> Images:
@@ -237,6 +272,7 @@ def keep(out: Path, plan: Plan, images: Images, found: Found, device: torch.devi
         "lr": recipe.lr,
         "epochs": recipe.epochs,
         "best_epoch": found.best_epoch,
+        "best_of": _choice(recipe),
         "seed": found.seed,
         "validation_accuracy": best.validation_accuracy,
         "test_accuracy": _accuracy(found.module, images.test, device),
@@ -253,6 +289,15 @@ def keep(out: Path, plan: Plan, images: Images, found: Found, device: torch.devi
     }
 
 
+def _choice(recipe: SearchRecipe) -> str:
+    """Among which epochs the one of the ticket was chosen."""
+    first = first_choice(recipe)
+    if not recipe.keep_best or 1 < first == recipe.epochs:
+        return "the last" + (", where the method comes to its mask" if first > 1 else "")
+    late = f" of those from {first} on, where the density is reached" if first > 1 else ""
+    return f"the best on validation data{late}"
+
+
 def _accuracy(module: nn.Module, test: tuple[Tensor, Tensor], device: torch.device) -> float:
     return accuracy(module.to(device), *(part.to(device) for part in test))
 
@@ -265,7 +310,7 @@ def _rows(value: dict[str, Any], ticket: Ticket) -> list[tuple[str, object]]:
         ("data", f"{value['data']}, {value['inputs']['kind']}" + (f": {value['note']}" if value["note"] else "")),
         ("method", law),
         *([("not as published", value["deviations"])] if value["deviations"] else []),
-        ("epoch", f"{value['best_epoch']} of {value['epochs']}, the best on validation data"),
+        ("epoch", f"{value['best_epoch']} of {value['epochs']}, {value['best_of']}"),
         ("kept", f"{mask.count:,} of {mask.size:,}, density {mask.density:.4g}"),
         *(
             (f"  {name}", f"{count:,} of {'x'.join(map(str, mask.shapes[name]))}")

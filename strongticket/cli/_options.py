@@ -177,7 +177,8 @@ class Find:
     recipe: str | None = None
     """how to search, such as digits, mnist or ramanujan2020-conv4; one that fits the data if left out"""
     method: Method | None = None
-    """how scores choose; the recipe's if left out. Where the paper has no weight decay, there is none"""
+    """how scores choose; the recipe's if left out. Where the paper has no weight decay, there is none; what the recipe
+    says of density, allocation, annealing and biases is kept where the method has it"""
     density: Annotated[tuple[float, ...], tyro.conf.arg(aliases=["--densities"])] = ()
     """fraction of the weights to keep, in (0, 1], for methods that have one; the recipe's if left out. Several: a
     search and a file each, its density in its name"""

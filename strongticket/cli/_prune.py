@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from strongticket._files import check_writable
 from strongticket.cli import _options as options
 from strongticket.cli.output import emit, progress_bar
 from strongticket.data import load as load_data
+from strongticket.models import MLP
 from strongticket.pruning import (
     AbstractStructure,
     Iterative,
@@ -26,6 +28,7 @@ from strongticket.pruning import (
     retrain,
 )
 from strongticket.training import Recipe, accuracy, suggestion, train
+from strongticket.training.data import check_outputs
 
 __all__ = ["prune_target"]
 
@@ -52,6 +55,7 @@ def prune_target(command: options.Prune) -> int:
     target = None if command.target is None else Target.load(command.target)
     setting = _setting(command)
     module = _trained(command, setting) if target is None else target.module()
+    _check_fit(module, setting)
     structure = None if command.structure is None else _STRUCTURES[command.structure]
     path = prune_path(
         module,
@@ -105,10 +109,21 @@ def _check(command: options.Prune) -> None:
         raise ValueError(f"--density has a number twice: {command.density}")
 
 
+def _check_fit(module: nn.Module, setting: _Setting) -> None:
+    """Refuse a network that is for other data."""
+    shape, made = tuple(setting.train[0].shape[1:]), Target.from_module(module).architecture
+    if isinstance(made, MLP) and shape != made.sizes[:1]:
+        raise ValueError(
+            f"the network, {made.id}, takes {made.sizes[0]} inputs, an example of {setting.name} has "
+            f"{math.prod(shape)}: give --data the name of what it was trained on"
+        )
+    check_outputs(module, *setting.train)
+
+
 def _files(command: options.Prune) -> list[Path]:
     if len(command.density) == 1:
         return [command.out]
-    return [command.out.with_name(f"{command.out.stem}-{density:g}{command.out.suffix}") for density in command.density]
+    return [command.out.with_name(f"{command.out.stem}-{density!r}{command.out.suffix}") for density in command.density]
 
 
 def _setting(command: options.Prune) -> _Setting:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 
 from strongticket.cli import _options as options
-from strongticket.cli._find import Images, Plan, check_paths, images_of, interrupted, keep
+from strongticket.cli._find import Images, Places, Plan, check_places, images_of, interrupted, keep
 from strongticket.cli.output import emit, epoch_bar
 from strongticket.random import check_seed
 from strongticket.search import Found, find, find_many
 from strongticket.search.many import refusal
-from strongticket.training import Checkpoint, Epoch
+from strongticket.training import Epoch
 from strongticket.training.log import Log
 
 __all__ = ["find_tickets"]
@@ -27,6 +27,15 @@ _SMALL: Final = 20_000
 _MOST: Final = 1000
 
 
+@dataclass(frozen=True)
+class _Search:
+    """One search of a sweep; its density is None for the recipe's."""
+
+    seed: int
+    density: float | None
+    places: Places
+
+
 def find_tickets(command: options.Find, plan: Plan, device: torch.device) -> int:
     """Carry out the command and return its exit status."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -34,19 +43,20 @@ def find_tickets(command: options.Find, plan: Plan, device: torch.device) -> int
     seeds = parsed_seeds(command.seeds) if command.seeds else [command.seed]
     if len(set(command.density)) < len(command.density):
         raise ValueError(f"--density has a number twice: {command.density}")
-    pairs = [(seed, density) for seed in seeds for density in command.density or (None,)]
-    files = [_named(command.out, command, seed, density) for seed, density in pairs]
-    check_paths(command, *files)
-    images = images_of(command)
     together = not refusal(plan.recipe) and (device.type != "cpu" or plan.network.size <= _SMALL)
-    try:
-        found = (_together if together else _in_turn)(command, plan, images, device, pairs)
-    except KeyboardInterrupt:
-        return interrupted(command)
+    searches = [
+        _Search(seed, density, _places(command, seed, density, together))
+        for seed in seeds
+        for density in command.density or (None,)
+    ]
+    check_places(*(search.places for search in searches))
+    images = images_of(command)
     values = []
-    for one, (seed, density), file in zip(found, pairs, files, strict=True):
-        _write_history(command, one, seed, density)
-        values.append(keep(file, plan, images, one, device))
+    try:
+        for value in (_together if together else _in_turn)(command, plan, images, device, searches):
+            values.append(value)  # noqa: PERF402, what comes before an interrupt is kept
+    except KeyboardInterrupt:
+        return interrupted(command, *(value["file"] for value in values))
     emit(command.json, {"searches": values}, "strong lottery tickets", _rows(values))
     return 0 if all(value["strict_check"] for value in values) else 1
 
@@ -77,19 +87,31 @@ def parsed_seeds(words: Sequence[str]) -> list[int]:
 def _named(path: Path, command: options.Find, seed: int, density: float | None) -> Path:
     """The path of one search: what tells it from the others goes into the name."""
     told = f"-seed{seed}" if command.seeds else ""
-    told += f"-{density:.12g}" if len(command.density) > 1 else ""
+    told += f"-{density!r}" if len(command.density) > 1 else ""
     return path.with_name(f"{path.stem}{told}{path.suffix}")
 
 
+def _places(command: options.Find, seed: int, density: float | None, together: bool) -> Places:
+    log, checkpoint, events = command.log, command.checkpoint, command.tensorboard
+    if checkpoint is not None and not together:  # searches that go on together have one
+        checkpoint = _named(checkpoint / "search", command, seed, density)
+    return Places(
+        _named(command.out, command, seed, density),
+        None if log is None else _named(log, command, seed, density),
+        checkpoint,
+        None if events is None else _named(events / "search", command, seed, density),
+    )
+
+
 def _together(
-    command: options.Find, plan: Plan, images: Images, device: torch.device, pairs: Sequence[tuple[int, float | None]]
-) -> list[Found]:
+    command: options.Find, plan: Plan, images: Images, device: torch.device, searches: Sequence[_Search]
+) -> Iterator[dict[str, Any]]:
     with epoch_bar(plan.recipe.epochs) as bar:
-        return find_many(
+        found = find_many(
             plan.network,
             *images.train,
             plan.recipe,
-            seeds=list(dict.fromkeys(seed for seed, _ in pairs)),
+            seeds=list(dict.fromkeys(search.seed for search in searches)),
             densities=command.density or None,
             validation=images.validation,
             progress=None if bar is None else lambda number, epochs: bar(_mean(number, epochs)),
@@ -97,36 +119,38 @@ def _together(
             device=device,
             checkpoint=command.checkpoint,
         )
+    for search, one in zip(searches, found, strict=True):
+        yield keep(search.places.out, plan, images, one, device)
+    for search, one in zip(searches, found, strict=True):  # the tickets first
+        _write_history(search.places, one)
 
 
 def _in_turn(
-    command: options.Find, plan: Plan, images: Images, device: torch.device, pairs: Sequence[tuple[int, float | None]]
-) -> list[Found]:
-    found = []
+    command: options.Find, plan: Plan, images: Images, device: torch.device, searches: Sequence[_Search]
+) -> Iterator[dict[str, Any]]:
+    """Each ticket is written as soon as it is found: a later search may diverge, or be interrupted."""
     epochs = plan.recipe.epochs
-    with epoch_bar(epochs * len(pairs)) as bar:
-        for done, (seed, density) in enumerate(pairs):
+    with epoch_bar(epochs * len(searches)) as bar:
+        for done, search in enumerate(searches):
 
             def show(epoch: Epoch, before: int = done * epochs) -> None:
                 if bar is not None:
                     bar(replace(epoch, number=before + epoch.number))
 
-            kept = command.checkpoint
-            found.append(
-                find(
-                    plan.network,
-                    *images.train,
-                    plan.recipe,
-                    density=density,
-                    seed=seed,
-                    validation=images.validation,
-                    progress=show,
-                    threads=command.threads,
-                    device=device,
-                    checkpoint=None if kept is None else Checkpoint(_named(kept / "search", command, seed, density)),
-                )
+            found = find(
+                plan.network,
+                *images.train,
+                plan.recipe,
+                density=search.density,
+                seed=search.seed,
+                validation=images.validation,
+                progress=show,
+                threads=command.threads,
+                device=device,
+                checkpoint=search.places.checkpoint,
             )
-    return found
+            yield keep(search.places.out, plan, images, found, device)
+            _write_history(search.places, found)
 
 
 def _mean(number: int, epochs: Sequence[Epoch]) -> Epoch:
@@ -143,12 +167,8 @@ def _mean(number: int, epochs: Sequence[Epoch]) -> Epoch:
     )
 
 
-def _write_history(command: options.Find, found: Found, seed: int, density: float | None) -> None:
-    events = command.tensorboard
-    log = Log(
-        None if command.log is None else _named(command.log, command, seed, density),
-        None if events is None else _named(events / "search", command, seed, density),
-    )
+def _write_history(places: Places, found: Found) -> None:
+    log = Log(places.log, places.tensorboard)
     log.start(0)
     for epoch in found.history:
         log.write(asdict(epoch))

@@ -111,8 +111,10 @@ def write_monks(folder: str | os.PathLike[str]) -> list[Path]:
         folder: an existing folder; files of these names are replaced.
 
     Raises:
-        OSError: the folder cannot be written.
+        OSError: there is no such folder, or it cannot be written.
     """
+    if not Path(folder).is_dir():
+        raise NotADirectoryError(f"expected an existing folder, got {os.fspath(folder)!r}: make it first")
     parts: tuple[Literal["train", "test"], ...] = ("train", "test")
     return [
         write_atomically(Path(folder) / f"{problem}.{part}", monks_file(problem, part))

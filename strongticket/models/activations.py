@@ -21,7 +21,8 @@ def sign(inputs: Tensor) -> Tensor:
     """Return the sign of each input (0 of 0), with the slope 2 (1 - |x|) on [-1, 1] and 0 outside.
 
     The binary activation of Diffenderfer & Kailkhura 2021. Its slope is that of 2x - x|x|, brought to a halt at -1 and
-    1, which the sign stands for: what autograd, vmap and compilers make of that polynomial they make of this.
+    1, which the sign stands for: what autograd, vmap and compilers make of that polynomial they make of this. NaN stays
+    NaN where gradients are recorded; elsewhere it is what torch.sign makes of it, 0 on a CPU.
 
     >>> x = torch.tensor([-3.0, -0.25, 0.0, 0.5], requires_grad=True)
     >>> sign(x).sum().backward()

@@ -80,11 +80,17 @@ class AbstractPruner(ABC):
     def path(self, problem: Problem, densities: Sequence[float]) -> tuple[Pruned, ...]:
         """Return the network pruned to each density, in the order given; what can be shared is computed once.
 
-        Exactly `kept_count(density, problem.size)` weights are kept, or all of `problem.start` if those are fewer.
+        Exactly `kept_count(density, problem.size)` weights are kept, or all of `problem.start` if those are fewer. With
+        a structure of whole groups (neurons, channels) the same holds of groups: a density is the fraction of all
+        groups, and what `problem.start` has in a group that stays is kept.
 
         Raises:
             ValueError: a density outside [0, 1], or a problem that the method cannot take.
         """
+
+    def start_density(self, problem: Problem) -> float:
+        """Return the density of what is left to prune, in this pruner's terms: of weights, or of groups."""
+        return problem.start.density
 
     def prune(self, problem: Problem, density: float) -> Pruned:
         """Return the network pruned to one density."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.nn.utils import prune as torch_prune
 
 from strongticket.mask import Mask
-from strongticket.pruning.problem import prunable
 
 __all__ = ["Layout", "mask_of", "to_sparse", "to_torch_prune"]
 
@@ -24,7 +23,8 @@ with on CUDA devices of compute capability 8 and above."""
 def mask_of(weights: nn.Module | Mapping[str, Tensor], names: Sequence[str] | None = None) -> Mask:
     """Return what is not 0, to take up a network that was pruned elsewhere.
 
-    A weight that was kept and is exactly 0 counts as pruned: nobody can tell.
+    A weight that was kept and is exactly 0 counts as pruned: nobody can tell. Where `torch.nn.utils.prune` has left a
+    buffer `NAME_mask`, that is the mask of NAME.
 
     Args:
         weights: a network or a state dict.
@@ -37,14 +37,30 @@ def mask_of(weights: nn.Module | Mapping[str, Tensor], names: Sequence[str] | No
     tensor([[False,  True]])
     """
     if isinstance(weights, nn.Module):
-        names = prunable(weights) if names is None else names
-        weights = {name: parameter.detach() for name, parameter in weights.named_parameters()}
-    elif names is None:
+        parameters, buffers = dict(weights.named_parameters()), dict(weights.named_buffers())
+        weights = parameters | {mark: buffers[mark] for mark in _marks(parameters).values() if mark in buffers}
+    weights = _as_they_act(weights)
+    if names is None:
         names = [name for name, value in weights.items() if value.ndim >= 2 and value.is_floating_point()]
     unknown = [name for name in names if name not in weights]
     if unknown:
         raise KeyError(f"there are no weights {unknown}, expected names among {list(weights)}")
     return Mask({name: weights[name] != 0 for name in names})
+
+
+def _marks(names: Iterable[str]) -> dict[str, str]:
+    """Where torch's own pruning keeps the masks: {NAME_orig: NAME_mask}."""
+    return {name: f"{name.removesuffix('_orig')}_mask" for name in names if name.endswith("_orig")}
+
+
+def _as_they_act(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Under NAME the mask that torch's own pruning multiplies NAME_orig with; all else as it is."""
+    marks = {name: mark for name, mark in _marks(weights).items() if mark in weights}
+    return {
+        name.removesuffix("_orig") if name in marks else name: weights[marks.get(name, name)].detach()
+        for name in weights
+        if name not in marks.values()
+    }
 
 
 def to_torch_prune(module: nn.Module, mask: Mask) -> nn.Module:

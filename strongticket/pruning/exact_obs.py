@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Literal, final
+from dataclasses import dataclass, field
+from typing import ClassVar, Final, Literal, final
 
 import torch
 from torch import Tensor
@@ -24,10 +24,14 @@ from strongticket.pruning.rows.layerwise import Block, assemble, blocks_of, chec
 from strongticket.pruning.rows.refit import row_losses
 from strongticket.pruning.rows.solve import BACKENDS, Backend, Removal, remove_in_order, steps_to_n_of_m
 from strongticket.pruning.rows.swaps import swap
-from strongticket.pruning.shares import layer_counts
-from strongticket.selection import ALLOCATIONS, Allocation
+from strongticket.pruning.shares import check_allocation, layer_counts
+from strongticket.pruning.structures import NofM
+from strongticket.selection import Allocation
+from strongticket.training.loop import thread_count
 
 __all__ = ["ExactOBS"]
+
+_TOLERANCE: Final = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,12 +51,24 @@ class _Eliminated:
     least: Tensor
 
 
+@dataclass(eq=False)
+class _Draft:
+    """What becomes of the layers at one density, while they are made."""
+
+    kept: dict[LinearMap, list[Tensor]] = field(default_factory=dict)
+    values: dict[LinearMap, list[Tensor]] = field(default_factory=dict)
+    losses: dict[LinearMap, float] = field(default_factory=dict)
+    biases: dict[str, Tensor] = field(default_factory=dict)
+    swapped: int = 0
+
+
 @final
 @dataclass(frozen=True)
 class ExactOBS(AbstractPruner):
     """Remove weights row by row in the exact greedy order, and let the survivors make up for it.
 
-    A path of densities needs one elimination per layer; with `sequential` one per layer and density.
+    A path of densities needs one elimination per layer; with `sequential` one per layer and density. Results on a CPU
+    are the same whatever number of threads torch has: torch runs on one here.
 
     Args:
         damping: added to the diagonal of H, as a multiple of its mean.
@@ -63,7 +79,8 @@ class ExactOBS(AbstractPruner):
         sequential: fit each layer, in the order of the network, to the outputs of the dense network from the inputs
             that the pruned one gives it. Biases then move as well; they are in `Pruned.weights` by their names.
         allocation: how layers share the count; "global": they compete by losses over the loss of an empty layer.
-        n_of_m: (n, m): keep n of each m weights side by side in a row; the density must be the one that this gives.
+        n_of_m: (n, m): keep n of each m weights side by side in a row, by the rules of `NofM`: the density is n / m,
+            and groups of which fewer are left keep these.
         dtype: of the elimination; all else is float64. In float32 near ties are settled differently.
         backend: see `remove_in_order`.
         threads: of the numba backend; results do not depend on it.
@@ -91,9 +108,9 @@ class ExactOBS(AbstractPruner):
 
     def __post_init__(self) -> None:
         check_damping(self.damping)
+        check_allocation(self.allocation)
         for name, value, choices in (
             ("budget", self.budget, BUDGETS),
-            ("allocation", self.allocation, ALLOCATIONS),
             ("dtype", self.dtype, ("float64", "float32")),
             ("backend", self.backend, BACKENDS),
         ):
@@ -121,25 +138,31 @@ class ExactOBS(AbstractPruner):
                 linear or convolutional layers, or second moments that are singular without damping.
         """
         counts = target_counts(problem, densities)
-        plans = [self._layer_counts(problem, count, density) for count, density in zip(counts, densities, strict=True)]
-        if self.sequential:
-            return tuple(self._in_sequence(problem, plan or {}) for plan in plans)
-        layers = {own: [self._eliminate(b) for b in blocks] for own, blocks in blocks_of(problem, self.damping).items()}
-        return tuple(self._cut(problem, layers, count, plan) for count, plan in zip(counts, plans, strict=True))
-
-    def _layer_counts(self, problem: Problem, count: int, density: float) -> dict[str, int] | None:
-        """How many weights each layer keeps; None where that depends on losses."""
         if self.n_of_m is not None:
-            kept = {own.name: self._kept_by_n_of_m(problem, own) for own in linear_maps(problem)}
-            total = sum(kept.values())
-            if total != count:
-                raise ValueError(
-                    f"{self.n_of_m[0]} of {self.n_of_m[1]} keeps {total} of {problem.size} weights, density "
-                    f"{total / problem.size!r}: got density {density}"
-                )
-            return kept
-        if self.allocation == "global":
-            return None
+            for density in densities:
+                NofM(*self.n_of_m).check(problem.shapes, density)
+        with thread_count(1):  # sums of several threads round in an order of their own
+            if self.sequential:
+                return tuple(self._in_sequence(problem, self._plan(problem, count)) for count in counts)
+            drafts = [_Draft() for _ in counts]
+            if self.allocation == "global":
+                layers = {own: [self._eliminate(b) for b in blocks] for own, blocks in blocks_of(problem, self.damping)}
+                for draft, count in zip(drafts, counts, strict=True):
+                    for own, kept in _kept_of_all(layers, problem.size - count).items():
+                        self._cut(draft, own, layers[own], kept)
+            else:
+                plans = [self._plan(problem, count) for count in counts]
+                for own, blocks in blocks_of(problem, self.damping):
+                    parts = [self._eliminate(block) for block in blocks]
+                    for draft, plan in zip(drafts, plans, strict=True):
+                        self._cut(draft, own, parts, _kept_of_layer(own, parts, plan[own.name]))
+                    del blocks, parts  # before the next layer is made
+            return tuple(self._assembled(problem, draft, updated=self.refit) for draft in drafts)
+
+    def _plan(self, problem: Problem, count: int) -> dict[str, int]:
+        """How many weights each layer keeps."""
+        if self.n_of_m is not None:
+            return {own.name: self._kept_by_n_of_m(problem, own) for own in linear_maps(problem)}
         return layer_counts(problem.shapes, count, self.allocation, left=problem.start.counts)
 
     def _kept_by_n_of_m(self, problem: Problem, own: LinearMap) -> int:
@@ -153,44 +176,32 @@ class ExactOBS(AbstractPruner):
             block.target.to(dtype), block.inverse.to(dtype), start=block.start, n_of_m=self.n_of_m,
             backend=self.backend, threads=self.threads,
         )  # fmt: skip
+        _check_total(block, removal)
         if self.n_of_m is not None:
             steps = steps_to_n_of_m(block.start, self.n_of_m)
             late = torch.arange(block.start.shape[1], device=steps.device) >= steps[:, None]
             return _Eliminated(block, removal, late.double(), steps)
         return _Eliminated(block, removal, urgency(removal.losses, self.budget), (~block.start).sum(1))
 
-    def _cut(
-        self, problem: Problem, layers: dict[LinearMap, list[_Eliminated]], count: int, plan: dict[str, int] | None
-    ) -> Pruned:
-        """Let each row go as many steps as the budget says."""
-        kept: dict[LinearMap, list[Tensor]] = {}
-        if plan is None:
-            scales = {own: sum(float(part.removal.losses.sum()) for part in parts) for own, parts in layers.items()}
-            every = [(own, part, scales[own] or 1.0) for own, parts in layers.items() for part in parts]
-            steps = share_out(
-                [part.keys / scale for _, part, scale in every],
-                problem.size - count,
-                [part.least for _, part, _ in every],
-            )
-            for (own, part, _), removed in zip(every, steps, strict=True):
-                kept.setdefault(own, []).append(_left(part, removed))
-        else:
-            for own, parts in layers.items():
-                kept[own] = _kept_of_layer(own, parts, plan[own.name])
-        values, losses, swapped = {}, {}, 0
-        for own, parts in layers.items():
+    def _cut(self, draft: _Draft, own: LinearMap, parts: Sequence[_Eliminated], kept: list[Tensor]) -> None:
+        """Give a layer the supports that it was found, and the weights that go with them."""
+        if self.swaps:
             for i, part in enumerate(parts):
-                if self.swaps:
-                    kept[own][i], number = self._swap(part.block, kept[own][i])
-                    swapped += number
-            make = [part.block.best if self.refit else part.block.fixed for part in parts]
-            values[own] = [best(chosen) for best, chosen in zip(make, kept[own], strict=True)]
-            losses[own] = sum(
-                float(row_losses(rows, part.block.original, part.block.gram).sum())
-                for rows, part in zip(values[own], parts, strict=True)
-            )
-        stats = {"swaps": swapped} if self.swaps else {}
-        return assemble(problem, self.key, kept, values, losses, updated=self.refit, stats=stats)
+                kept[i], number = self._swap(part.block, kept[i])
+                draft.swapped += number
+        make = [part.block.best if self.refit else part.block.fixed for part in parts]
+        draft.kept[own] = kept
+        draft.values[own] = [best(chosen) for best, chosen in zip(make, kept, strict=True)]
+        draft.losses[own] = sum(
+            float(row_losses(rows, part.block.original, part.block.gram).sum())
+            for rows, part in zip(draft.values[own], parts, strict=True)
+        )
+
+    def _assembled(self, problem: Problem, draft: _Draft, *, updated: bool) -> Pruned:
+        stats = {"swaps": draft.swapped} if self.swaps else {}
+        return assemble(
+            problem, self.key, draft.kept, draft.values, draft.losses, updated=updated, others=draft.biases, stats=stats
+        )
 
     def _swap(self, block: Block, kept: Tensor) -> tuple[Tensor, int]:
         """Exchange weights of live inputs; returns what is kept and how often something was exchanged."""
@@ -203,37 +214,52 @@ class ExactOBS(AbstractPruner):
 
     def _in_sequence(self, problem: Problem, plan: dict[str, int]) -> Pruned:
         """Prune to one density, each layer with the inputs that the layers pruned before give it."""
-        network = copy.deepcopy(problem.module)
-        kept: dict[LinearMap, list[Tensor]] = {}
-        values: dict[LinearMap, list[Tensor]] = {}
-        losses: dict[LinearMap, float] = {}
-        biases: dict[str, Tensor] = {}
-        swapped = 0
+        network, draft = copy.deepcopy(problem.module), _Draft()
         maps = linear_maps(problem)
         for own in calling_order(problem, maps):
             moments = cross_gram(network, problem.module, own, problem)
             fits = [Fit.of(problem, own, group, moments, self.damping) for group in range(own.groups)]
             parts = [self._eliminate(fit.block) for fit in fits]
-            kept[own] = _kept_of_layer(own, parts, plan[own.name])
-            if self.swaps:
-                for i, part in enumerate(parts):
-                    kept[own][i], number = self._swap(part.block, kept[own][i])
-                    swapped += number
-            values[own] = [fit.block.best(chosen) for fit, chosen in zip(fits, kept[own], strict=True)]
-            losses[own] = sum(fit.loss(rows) for fit, rows in zip(fits, values[own], strict=True))
+            self._cut(draft, own, parts, _kept_of_layer(own, parts, plan[own.name]))
+            values = draft.values[own]
+            draft.losses[own] = sum(fit.loss(rows) for fit, rows in zip(fits, values, strict=True))
             layer = network.get_submodule(own.layer)
             assert isinstance(layer.weight, Tensor)
-            layer.weight.data.copy_(torch.stack(values[own]).view(own.shape))
-            bias = torch.cat([fit.bias(rows) for fit, rows in zip(fits, values[own], strict=True)])
+            layer.weight.data.copy_(torch.stack(values).view(own.shape))
+            bias = torch.cat([fit.bias(rows) for fit, rows in zip(fits, values, strict=True)])
             if layer.bias is not None:
                 assert isinstance(layer.bias, Tensor)
                 layer.bias.data.copy_(bias)
-                biases[f"{own.layer}.bias" if own.layer else "bias"] = layer.bias.data.clone()
-        missing = [own.name for own in maps if own not in kept]
+                draft.biases[f"{own.layer}.bias" if own.layer else "bias"] = layer.bias.data.clone()
+        missing = [own.name for own in maps if own not in draft.kept]
         if missing:
             raise ValueError(f"the network never called the layers of {missing}: do not prune them")
-        stats = {"swaps": swapped} if self.swaps else {}
-        return assemble(problem, self.key, kept, values, losses, updated=True, others=biases, stats=stats)
+        return self._assembled(problem, draft, updated=True)
+
+
+def _check_total(block: Block, removal: Removal) -> None:
+    """Refuse an order that was lost in rounding: a row without weights has its loss at 0, by whatever way.
+
+    Raises:
+        ValueError: it was.
+    """
+    lost, total = removal.losses.sum(1), row_losses(torch.zeros_like(block.target), block.target, block.hessian)
+    if bool(((lost - total).abs() > _TOLERANCE * total + 1e-9 * total.sum()).any()):
+        raise ValueError(
+            "the second moments of a layer's inputs are so close to singular that the losses of single steps do not "
+            "add up: use more damping, more examples, or dtype='float64'"
+        )
+
+
+def _kept_of_all(layers: dict[LinearMap, list[_Eliminated]], removed: int) -> dict[LinearMap, list[Tensor]]:
+    """What is kept of each block where layers compete, by losses over the loss of an empty layer."""
+    scales = {own: sum(float(part.removal.losses.sum()) for part in parts) or 1.0 for own, parts in layers.items()}
+    every = [(own, part) for own, parts in layers.items() for part in parts]
+    steps = share_out([part.keys / scales[own] for own, part in every], removed, [part.least for _, part in every])
+    kept: dict[LinearMap, list[Tensor]] = {own: [] for own in layers}
+    for (own, part), number in zip(every, steps, strict=True):
+        kept[own].append(_left(part, number))
+    return kept
 
 
 def _left(part: _Eliminated, removed: Tensor) -> Tensor:

@@ -32,6 +32,8 @@ def mean_gradient(problem: Problem, *, batch: int = 256) -> dict[str, Tensor]:
     for inputs, labels in problem.batches(batch):
         value = loss(module(inputs), labels)
         _check_finite(value)
+        if not value.requires_grad:
+            break  # the loss depends on none of the parameters
         parts = torch.autograd.grad(value, list(parameters.values()), allow_unused=True)
         for total, part in zip(sums.values(), parts, strict=True):
             if part is not None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
+import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 from torch.utils.hooks import RemovableHandle
@@ -165,7 +166,8 @@ class Hold:
             known[1].remove()
 
         def zeroed(gradient: Tensor) -> Tensor:
-            return gradient.masked_fill(self._pruned[name].to(gradient.device), 0.0)
+            pruned = self._pruned[name].to(gradient.device)
+            return _zeroed_entries(gradient, pruned) if gradient.is_sparse else gradient.masked_fill(pruned, 0.0)
 
         handle = parameter.register_hook(zeroed)  # type: ignore[no-untyped-call]
         self._gradient_hooks[name] = (weakref.ref(parameter), handle)
@@ -184,6 +186,14 @@ class Hold:
             for value in optimiser.state.get(parameter, {}).values():
                 if isinstance(value, Tensor) and value.shape == parameter.shape and value.ndim:
                     value.masked_fill_(self._pruned[name].to(value.device), 0)
+
+
+def _zeroed_entries(gradient: Tensor, pruned: Tensor) -> Tensor:
+    """What a sparse gradient (of an embedding) is without its entries at pruned places."""
+    gradient = gradient.coalesce()
+    places = gradient.indices()
+    values = gradient.values().masked_fill(pruned[tuple(places)], 0.0)
+    return torch.sparse_coo_tensor(places, values, gradient.shape, is_coalesced=True, check_invariants=False)
 
 
 def _nothing() -> None:

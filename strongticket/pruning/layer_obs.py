@@ -16,6 +16,7 @@ from strongticket.pruning.rows.layerwise import Block, assemble, blocks_of, chec
 from strongticket.pruning.rows.refit import row_losses
 from strongticket.pruning.shares import layer_counts
 from strongticket.selection import largest
+from strongticket.training.loop import thread_count
 
 __all__ = ["LayerObs"]
 
@@ -61,9 +62,10 @@ class LayerObs(AbstractPruner):
             ValueError: see `ExactOBS.path`.
         """
         counts = target_counts(problem, densities)
-        layers = blocks_of(problem, self.damping)
-        scores = {own: [_saliency(block) for block in blocks] for own, blocks in layers.items()}
-        return tuple(self._prune(problem, layers, scores, count) for count in counts)
+        with thread_count(1):  # sums of several threads round in an order of their own
+            layers = dict(blocks_of(problem, self.damping))
+            scores = {own: [_saliency(block) for block in blocks] for own, blocks in layers.items()}
+            return tuple(self._prune(problem, layers, scores, count) for count in counts)
 
     def _prune(
         self,

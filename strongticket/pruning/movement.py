@@ -83,6 +83,10 @@ class MovementStepper:
                 self.scores[name] -= parameter.data * parameter.grad
         self._optimiser.step(lr, progress=progress)
 
+    def skip(self, *, progress: float) -> None:
+        """Add nothing, move nothing."""
+        self._optimiser.skip(progress=progress)
+
     def state_dict(self) -> dict[str, Any]:
         """Return the optimiser's state and the scores."""
         return {"optimiser": self._optimiser.state_dict(), "scores": dict(self.scores)}

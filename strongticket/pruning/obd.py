@@ -7,6 +7,7 @@ from typing import ClassVar, Final, Literal, final, get_args
 
 from torch import Tensor
 
+from strongticket.pruning._checks import check_whole
 from strongticket.pruning.abstract import AbstractScore
 from strongticket.pruning.curvature.diagonal import (
     fisher_diagonal,
@@ -33,7 +34,7 @@ class OBD(AbstractScore):
     This is how much the loss grows by its second-order expansion when one weight goes, at a minimum (where the gradient
     is 0). At a minimum no h is negative. Where one is, which exact Hessians of smooth networks have elsewhere and
     estimates of them by their noise, its size counts: the loss bends there, so the weight is not free, and noise is
-    largest where curvature is. `diagonal` returns h with its sign.
+    largest where curvature is. `diagonal` returns h with its sign, and predictions are added up with it.
 
     Args:
         curvature: where h comes from. "ggn": the exact diagonal of the Gauss-Newton matrix, that of the Hessian too for
@@ -66,19 +67,27 @@ class OBD(AbstractScore):
     def __post_init__(self) -> None:
         if self.curvature not in CURVATURES:
             raise ValueError(f"expected a curvature among {', '.join(CURVATURES)}, got {self.curvature!r}")
-        if self.draws < 1 or (self.chunk is not None and self.chunk < 1):
-            raise ValueError(f"expected draws and chunks of at least 1, got {self.draws} and {self.chunk}")
+        check_whole(draws=self.draws, chunk=self.chunk)
 
     def score(self, problem: Problem) -> dict[str, Tensor]:
-        """Return the saliencies, float64, 0 for what is pruned already.
+        """Return the saliencies |h| w^2 / 2, float64, 0 for what is pruned already.
 
         Raises:
             ValueError: what the chosen curvature cannot take: no data, a loss that is not finite, and so on.
         """
-        return {
-            name: diagonal.abs() * problem.weights[name].double().square() / 2
+        return self.score_and_increase(problem)[0]
+
+    def score_and_increase(self, problem: Problem) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Return the saliencies, and h w^2 / 2 with the sign of h: what the model says that the loss grows by.
+
+        Raises:
+            ValueError: see `score`.
+        """
+        increase = {
+            name: diagonal * problem.weights[name].double().square() / 2
             for name, diagonal in self.diagonal(problem).items()
         }
+        return {name: value.abs() for name, value in increase.items()}, increase
 
     def diagonal(self, problem: Problem) -> dict[str, Tensor]:
         """Return the second derivatives h as they are, float64 of each parameter's shape.
@@ -99,6 +108,6 @@ class OBD(AbstractScore):
             case "monte-carlo":
                 return monte_carlo_diagonal(problem, draws=self.draws, chunk=chunk)
             case "hessian":
-                return hessian_diagonal(problem, chunk=256 if chunk is None else chunk)
+                return hessian_diagonal(problem, chunk=chunk)
             case "hutchinson":
                 return hutchinson_diagonal(problem, draws=self.draws, chunk=chunk)

@@ -7,7 +7,7 @@ scales further lives in `exact_obs` (layer by layer) and `network_obs` (the low-
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final, Literal, final, get_args
 
@@ -15,12 +15,14 @@ import torch
 from torch import Tensor
 
 from strongticket.mask import Mask
+from strongticket.pruning._checks import check_whole
 from strongticket.pruning._flat import flat_start
 from strongticket.pruning.abstract import AbstractPruner, Pruned, target_counts
 from strongticket.pruning.curvature.hessian import check_dense, fisher_matrix, ggn_matrix, hessian_matrix
 from strongticket.pruning.curvature.outputs import loss_slopes, output_factor
 from strongticket.pruning.curvature.products import gather, gradient, scatter
 from strongticket.pruning.curvature.tape import sample_rows
+from strongticket.pruning.gradient import mean_loss
 from strongticket.pruning.problem import Problem
 from strongticket.pruning.quadratic import inverse_by_cholesky, inverse_by_recursion
 from strongticket.pruning.rows.solve import remove_in_order
@@ -47,12 +49,16 @@ class OBS(AbstractPruner):
             indefinite.
         damping: alpha, added to the diagonal of H; 0 or above. The paper: 1e-8 to 1e-4.
         inverse: "cholesky", or "recursion": the paper's, one output of one example after the other (not for "hessian").
-        newton: start from the quadratic's own minimum, w - H^-1 g, instead of taking the gradient g for 0.
+        newton: start from the quadratic's own minimum, w - H^-1 g, instead of taking the gradient g for 0. Far from a
+            minimum that is a long way to go by a quadratic, whose predictions are then worth nothing: a step that
+            raises the loss of the examples is refused, and a larger damping shortens it.
         recompute: deletions after which curvature (and gradient) are computed afresh, at the pruned weights; None:
             never. The predicted increase then adds up what the models say.
+        chunk: examples at a time; None: what keeps within memory.
 
     At most 5,000 weights; the work is of order n^3, the memory about 40 n^2 bytes. Network and loss are evaluated in
-    float64, so a loss of your own must take outputs of that dtype.
+    float64, so a loss of your own must take outputs of that dtype. The same problem gives the same bits again on one
+    machine and number of threads; between numbers of threads the last bits of predictions differ.
 
     Raises:
         ValueError: settings out of range or that do not go together.
@@ -75,6 +81,7 @@ class OBS(AbstractPruner):
     inverse: Literal["cholesky", "recursion"] = "cholesky"
     newton: bool = False
     recompute: int | None = None
+    chunk: int | None = None
 
     def __post_init__(self) -> None:
         if self.curvature not in CURVATURES or self.inverse not in ("cholesky", "recursion"):
@@ -89,10 +96,7 @@ class OBS(AbstractPruner):
                 "the recursion adds up outer products, to a damping above 0: take the inverse by 'cholesky' for the "
                 "Hessian, or without damping"
             )
-        if self.recompute is not None and self.recompute < 1:
-            raise ValueError(
-                f"expected None or at least 1 deletion before curvature is recomputed, got {self.recompute}"
-            )
+        check_whole(recompute=self.recompute, chunk=self.chunk)
 
     def path(self, problem: Problem, densities: Sequence[float]) -> tuple[Pruned, ...]:
         """Return the network pruned to each density: one run to the lowest one, the others on the way.
@@ -101,7 +105,8 @@ class OBS(AbstractPruner):
         the increase predicted at each deletion; `newton`, what the Newton steps changed; and `recomputed`.
 
         Raises:
-            ValueError: a density outside [0, 1], more than 5,000 weights, or a loss that is not finite.
+            ValueError: a density outside [0, 1], more than 5,000 weights, a loss that is not finite, or a Newton step
+                that raises it.
             SingularCurvature: H is not positive definite; the message names the least eigenvalue.
         """
         counts = target_counts(problem, densities)
@@ -162,24 +167,36 @@ class OBS(AbstractPruner):
         """The quadratic that the loss is taken for, at the weights that are left.
 
         Raises:
-            ValueError: too many weights, or a loss that is not finite.
+            ValueError: too many weights, a loss that is not finite, or a Newton step that raises it.
             SingularCurvature: H is not positive definite.
         """
         check_dense(problem)
         fisher = self.curvature == "outer-product" and problem.loss != "squared-error"
         make = hessian_matrix if self.curvature == "hessian" else fisher_matrix if fisher else ggn_matrix
-        hessian = make(problem)
+        hessian = make(problem, chunk=self.chunk)
         hessian.diagonal().add_(self.damping)
         if self.inverse == "recursion":
-            inverse = inverse_by_recursion(_columns(problem, fisher), self.damping, len(problem.data[0]))
+            columns = _columns(problem, fisher, 256 if self.chunk is None else self.chunk)
+            inverse = inverse_by_recursion(columns, self.damping, len(problem.data[0]))
         else:
-            inverse = inverse_by_cholesky(hessian, f"the curvature ({self.curvature}, damping {self.damping:g})")
+            what = f"the curvature ({self.curvature}, damping {self.damping:g})"
+            inverse = inverse_by_cholesky(hessian, what, damping=self.damping)
         weights = gather(problem, problem.weights)
         if not self.newton:
             return _Model(hessian, inverse, weights, 0.0)
-        slope = gradient(problem)
+        slope = gradient(problem, chunk=256 if self.chunk is None else self.chunk)
         step = inverse @ slope
+        self._check_step(problem, weights - step)
         return _Model(hessian, inverse, weights - step, float(-slope @ step / 2))
+
+    def _check_step(self, problem: Problem, weights: Tensor) -> None:
+        """Refuse to go on from where the loss is higher than where the Newton step began."""
+        before, after = mean_loss(problem), mean_loss(problem, scatter(problem, weights))
+        if after > before + 1e-9 * abs(before) + 1e-12:
+            raise ValueError(
+                f"the Newton step raises the mean loss from {before:.4g} to {after:.4g}, so that the quadratic model "
+                f"does not hold as far as its minimum: raise the damping, {self.damping:g}, or leave newton out"
+            )
 
 
 def _in_float64(problem: Problem) -> Problem:
@@ -192,10 +209,9 @@ def _in_float64(problem: Problem) -> Problem:
     return replace(problem, module=module, inputs=wide(problem.inputs), labels=wide(problem.labels))
 
 
-def _columns(problem: Problem, fisher: bool) -> Tensor:  # [m, live]
+def _columns(problem: Problem, fisher: bool, chunk: int) -> Iterator[Tensor]:  # [m, live] each
     """What the curvature is the sum of outer products of: derivatives of the losses, or of the outputs by a factor."""
-    rows = []
-    for inputs, labels in problem.batches():
+    for inputs, labels in problem.batches(chunk):
         outputs = problem.module(inputs)
         if fisher:
             factor = loss_slopes(problem.loss, outputs, labels)[..., None]
@@ -203,8 +219,7 @@ def _columns(problem: Problem, fisher: bool) -> Tensor:  # [m, live]
             factor = output_factor(problem.loss, outputs, labels)
         for _, made in sample_rows(problem, problem.names, inputs, factor):
             live = [made[name].flatten(0, 1)[:, problem.start[name].to(inputs.device)] for name in problem.names]
-            rows.append(torch.cat(live, 1))
-    return torch.cat(rows)
+            yield torch.cat(live, 1)
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,20 +6,24 @@ import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
+from typing import Final, Literal
 
 import torch
 from torch import Tensor, nn
 
 from strongticket import random
 from strongticket.mask import Mask
+from strongticket.pruning._given import checked_data, checked_names, judged
+from strongticket.pruning.hold import Hold
 
-__all__ = ["Loss", "Problem", "loss_function", "prunable"]
+__all__ = ["Loss", "Mode", "Problem", "loss_function", "prunable"]
 
 Loss = Literal["cross-entropy", "squared-error"] | Callable[[Tensor, Tensor], Tensor]
 """The mean loss of a batch: "cross-entropy" of logits [n, classes] and labels [n]; "squared-error", half the squared
 distance of outputs and targets [n, outputs], averaged over examples (so that its Hessian in the outputs is the
 identity); or a function of (outputs, labels) that averages over the batch."""
+Mode = Literal["eval", "train"]
+MODES: Final[tuple[Mode, ...]] = ("eval", "train")
 
 
 def loss_function(loss: Loss) -> Callable[[Tensor, Tensor], Tensor]:
@@ -33,8 +37,16 @@ def loss_function(loss: Loss) -> Callable[[Tensor, Tensor], Tensor]:
     if loss == "cross-entropy":
         return nn.functional.cross_entropy
     if loss == "squared-error":
-        return lambda outputs, targets: 0.5 * (outputs - targets).square().flatten(1).sum(1).mean()
+        return _squared_error
     raise ValueError(f"expected 'cross-entropy', 'squared-error' or a function as loss, got {loss!r}")
+
+
+def _squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
+    if outputs.shape != targets.shape:
+        raise ValueError(
+            f"expected targets in the shape of the outputs, {tuple(outputs.shape)}, got {tuple(targets.shape)}"
+        )
+    return 0.5 * (outputs - targets).square().reshape(len(outputs), -1).sum(1).mean()
 
 
 def prunable(module: nn.Module) -> tuple[str, ...]:
@@ -43,7 +55,7 @@ def prunable(module: nn.Module) -> tuple[str, ...]:
     >>> prunable(nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Linear(3, 2)))
     ('0.weight', '2.weight')
     """
-    return tuple(name for name, parameter in module.named_parameters() if parameter.ndim >= 2)
+    return tuple(name for name, parameter in module.named_parameters() if parameter.ndim >= 2 and parameter.numel())
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,10 +66,11 @@ class Problem:
         module: the network in evaluation mode, without gradients; nobody changes it.
         names: parameters that may lose weights, in the module's order.
         inputs: examples [n, ...]; None where a method needs no data.
-        labels: their labels or targets [n, ...].
+        labels: their labels or targets [n, ...]; None where a method needs none.
         loss: see `Loss`.
         seed: of whatever a method draws, through streams of their own.
         start: what is not pruned yet; entries outside of it are 0, and stay 0.
+        mode: of the normalisation layers of `live`, see `Problem.of`.
     """
 
     module: nn.Module
@@ -67,37 +80,51 @@ class Problem:
     loss: Loss
     seed: int
     start: Mask
+    mode: Mode = "eval"
 
     @classmethod
     def of(
         cls,
         module: nn.Module,
-        data: tuple[Tensor, Tensor] | None = None,
+        data: tuple[Tensor, Tensor | None] | None = None,
         *,
         names: Sequence[str] | None = None,
         loss: Loss = "cross-entropy",
         seed: int = 0,
         start: Mask | None = None,
+        mode: Mode = "eval",
     ) -> Problem:
         """Check and copy what is to be pruned.
 
         Args:
-            module: a trained network; it is copied.
-            data: (inputs, labels) on the module's device; None for methods that need none.
+            module: a trained network; it is copied, and the copy is not held (see `hold`).
+            data: (inputs, labels) on the module's device; (inputs, None) for methods that need no labels, None for
+                methods that need neither.
             names: parameters that may lose weights; all matrices and kernels if None.
             loss: see `Loss`.
             seed: 0 to 2^64 - 1.
             start: mask over `names` of what is left of an earlier pruning; None: the weights that are not 0.
+            mode: "train": batch normalisation takes the moments of the batch wherever a gradient of the loss is taken,
+                as in training, which is what a network is judged by whose running moments were never made. Such
+                gradients depend on how examples are batched. All else, losses and layer inputs among it, is measured
+                in evaluation mode, and nothing drops out in either.
 
         Raises:
-            ValueError: unknown names, NaN or infinite weights or inputs, no examples, or a start that does not fit.
-            TypeError: weights that are not floating-point.
+            ValueError: unknown names, NaN or infinite weights or inputs, no examples, labels that do not fit the
+                outputs, a network in the hands of `torch.nn.utils.prune`, or a start that does not fit.
+            TypeError: weights that are not floating-point, labels of the cross-entropy that are not int64, or data that
+                are not two tensors.
         """
         random.check_seed(seed)
         loss_function(loss)
-        chosen = _checked_names(module, prunable(module) if names is None else tuple(names))
-        inputs, labels = (None, None) if data is None else _checked_data(*data)
+        if mode not in MODES:
+            raise ValueError(f"expected a mode in {MODES}, got {mode!r}")
+        chosen = checked_names(module, prunable(module) if names is None else tuple(names))
+        inputs, labels = (None, None) if data is None else checked_data(data)
         module = copy.deepcopy(module).eval().requires_grad_(False)
+        for part in module.modules():
+            for held in Hold.of(part):
+                held.remove()
         for parameter in module.parameters():
             parameter.grad = None
         weights = {name: module.get_parameter(name) for name in chosen}
@@ -107,7 +134,9 @@ class Problem:
             raise ValueError(f"the start {start.shapes} does not fit the parameters to prune, {list(chosen)}")
         for name, weight in weights.items():
             weight.data.mul_(start[name].to(weight.device))
-        return cls(module, chosen, inputs, labels, loss, seed, start)
+        if inputs is not None:
+            judged(module, inputs, labels, loss)
+        return cls(module, chosen, inputs, labels, loss, seed, start, mode)
 
     @property
     def weights(self) -> dict[str, Tensor]:
@@ -123,6 +152,17 @@ class Problem:
     def size(self) -> int:
         """Number of weights that densities are fractions of: all of the parameters named, pruned before or not."""
         return sum(weight.numel() for weight in self.weights.values())
+
+    @property
+    def examples(self) -> Tensor:
+        """The inputs, for methods that look at no labels.
+
+        Raises:
+            ValueError: there are none.
+        """
+        if self.inputs is None:
+            raise ValueError("this method looks at what the network sees: give it data, (inputs, labels)")
+        return self.inputs
 
     @property
     def data(self) -> tuple[Tensor, Tensor]:
@@ -141,8 +181,14 @@ class Problem:
         yield from zip(torch.split(inputs, size), torch.split(labels, size), strict=True)
 
     def live(self) -> nn.Module:
-        """Return a copy of the network in evaluation mode of which just the parameters named require gradients."""
+        """Return a copy of the network of which just the parameters named require gradients.
+
+        It is in evaluation mode, except for batch normalisation where `mode` is "train".
+        """
         module = copy.deepcopy(self.module)
+        for part in module.modules() if self.mode == "train" else ():
+            if isinstance(part, nn.modules.batchnorm._BatchNorm):
+                part.train()
         for name in self.names:
             module.get_parameter(name).requires_grad_(True)
         return module
@@ -163,24 +209,3 @@ class Problem:
         for name in set(weights) - set(self.names):
             module.get_parameter(name).data.copy_(weights[name])
         return replace(self, module=module, start=start)
-
-
-def _checked_names(module: nn.Module, names: tuple[str, ...]) -> tuple[str, ...]:
-    parameters = dict(module.named_parameters())
-    unknown = [name for name in names if name not in parameters]
-    if unknown or not names or len(set(names)) != len(names):
-        raise ValueError(f"expected different names among {list(parameters)} to prune, got {list(names)}")
-    for name, parameter in parameters.items():
-        if not parameter.is_floating_point():
-            raise TypeError(f"expected real floating-point weights, {name} has dtype {parameter.dtype}")
-        if not bool(torch.isfinite(parameter).all()):
-            raise ValueError(f"{name} holds NaN or infinite weights: train the network first")
-    return tuple(name for name in parameters if name in set(names))
-
-
-def _checked_data(inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    if len(inputs) == 0 or len(inputs) != len(labels):
-        raise ValueError(f"expected as many labels as inputs, at least one, got {len(labels)} and {len(inputs)}")
-    if inputs.is_floating_point() and not bool(torch.isfinite(inputs).all()):
-        raise ValueError("the inputs hold NaN or infinite values")
-    return inputs, labels

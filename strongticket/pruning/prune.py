@@ -68,7 +68,7 @@ METHODS: Final[Mapping[str, Callable[[], AbstractPruner | AbstractScore]]] = _Me
 
 def prune(
     module: nn.Module,
-    data: tuple[Tensor, Tensor] | None,
+    data: tuple[Tensor, Tensor | None] | None,
     method: Method,
     density: float,
     *,
@@ -85,7 +85,8 @@ def prune(
 
     Args:
         module: the trained network, on any device.
-        data: (inputs, labels) on the same device: training data, never test data; None for methods that need none.
+        data: (inputs, labels) on the same device: training data, never test data; (inputs, None) for methods that need
+            no labels (the layer-wise ones), None for those that need neither.
         method: the key of one of `METHODS`, or a score or pruner.
         density: fraction kept of all weights of the parameters named, in [0, 1]; of all groups for group structures.
         allocation: how layers share the density; None: the method's own, for scores "global".
@@ -118,7 +119,7 @@ def prune(
 
 def prune_path(
     module: nn.Module,
-    data: tuple[Tensor, Tensor] | None,
+    data: tuple[Tensor, Tensor | None] | None,
     method: Method,
     densities: Sequence[float],
     *,
@@ -143,7 +144,7 @@ def prune_path(
 
 def score(
     module: nn.Module,
-    data: tuple[Tensor, Tensor] | None,
+    data: tuple[Tensor, Tensor | None] | None,
     method: str | AbstractScore,
     *,
     loss: Loss = "cross-entropy",
@@ -228,9 +229,12 @@ def _changed(pruner: AbstractPruner, changes: dict[str, Any]) -> AbstractPruner:
     return replace(pruner, **changes) if changes else pruner  # type: ignore[type-var]
 
 
-def _method(method: Method) -> AbstractPruner | AbstractScore:
-    if not isinstance(method, str):
+def _method(method: object) -> AbstractPruner | AbstractScore:
+    if isinstance(method, AbstractPruner | AbstractScore):
         return method
+    if not isinstance(method, str):
+        told = f"the class {method.__name__}: write {method.__name__}()" if isinstance(method, type) else repr(method)
+        raise TypeError(f"expected the name of a method, a score or a pruner, got {told}")
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}: expected one of {', '.join(METHODS)}, or a score or pruner")
     return METHODS[method]()

@@ -7,10 +7,13 @@ when its row and column of the inverse are 0, which is what `obs_delete` leaves 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
+
+from strongticket.pruning._checks import check_whole
 
 __all__ = [
     "SingularCurvature",
@@ -23,8 +26,6 @@ __all__ = [
     "obs_order",
     "obs_saliencies",
 ]
-
-_EPS = torch.finfo(torch.float64).eps
 
 
 class SingularCurvature(ValueError):
@@ -62,7 +63,7 @@ def obs_saliencies(weights: Tensor, inverse: Tensor) -> Tensor:  # [n], [n, n] -
         A saliency for each weight; infinity for deleted ones.
 
     Raises:
-        ValueError: shapes do not fit, or the diagonal is negative or not finite.
+        ValueError: shapes do not fit, weights that are not finite, or a diagonal that is negative or not finite.
 
     >>> inverse = torch.tensor([[1.0, 0.5], [0.5, 1.0]])
     >>> obs_saliencies(torch.tensor([1.0, 2.0]), inverse)
@@ -116,7 +117,7 @@ def joint_increase(weights: Tensor, inverse: Tensor, removed: Sequence[int] | Te
     Args:
         weights: at the minimum of the quadratic [n].
         inverse: of the Hessian [n, n].
-        removed: indices of the set; may be empty.
+        removed: indices of the set, or flags [n] that are True for its members; may be empty.
 
     >>> weights, inverse = torch.tensor([1.0, 2.0]), torch.tensor([[1.0, 0.5], [0.5, 1.0]])
     >>> round(joint_increase(weights, inverse, [0, 1]), 6)
@@ -132,7 +133,7 @@ def joint_update(weights: Tensor, inverse: Tensor, removed: Sequence[int] | Tens
     Args:
         weights: at the minimum of the quadratic [n].
         inverse: of the Hessian [n, n].
-        removed: indices of the set; may be empty.
+        removed: indices of the set, or flags [n] that are True for its members; may be empty.
 
     >>> joint_update(torch.tensor([1.0, 2.0]), torch.tensor([[1.0, 0.5], [0.5, 1.0]]), [0])
     tensor([0.0000, 1.5000])
@@ -149,15 +150,22 @@ def obs_order(weights: Tensor, inverse: Tensor, steps: int) -> tuple[Tensor, Ten
     Args:
         weights: at the minimum of the quadratic.
         inverse: of the Hessian.
-        steps: how many weights go.
+        steps: how many weights go, 0 to n.
 
     Returns:
         (order, losses): the weights in the order of their deletion, int64 [steps], and the increase at each step
         [steps]; among equals the lowest index goes first.
 
+    Raises:
+        ValueError: more steps than weights, or as `obs_saliencies`.
+
     >>> obs_order(torch.tensor([1.0, 2.0]), torch.tensor([[1.0, 0.5], [0.5, 1.0]]), 2)
     (tensor([0, 1]), tensor([0.5000, 1.5000]))
     """
+    check_whole(least=0, steps=steps)
+    _check(weights, inverse)
+    if steps > len(weights):
+        raise ValueError(f"expected at most {len(weights)} steps, a weight each, got {steps}")
     order: list[int] = []
     losses: list[Tensor] = []
     for _ in range(steps):
@@ -171,77 +179,125 @@ def obs_order(weights: Tensor, inverse: Tensor, steps: int) -> tuple[Tensor, Ten
     return torch.tensor(order, dtype=torch.int64), torch.stack(losses) if losses else empty
 
 
-def inverse_by_cholesky(matrix: Tensor, what: str = "the Hessian") -> Tensor:  # [n, n] -> [n, n]
-    """Return the inverse of a positive definite matrix.
+def inverse_by_cholesky(matrix: Tensor, what: str = "the Hessian", *, damping: float = 0.0) -> Tensor:
+    """Return the inverse of a positive definite matrix [n, n].
 
     Args:
         matrix: symmetric.
         what: its name in messages.
+        damping: how much of its diagonal is damping, so that messages can name the damping that would do.
 
     Raises:
         SingularCurvature: it is singular or indefinite; the message names the least eigenvalue.
-        ValueError: it holds NaN or infinite values.
+        ValueError: it is not square or not symmetric, or holds NaN or infinite values.
 
     >>> inverse_by_cholesky(torch.tensor([[4.0, 2.0], [2.0, 2.0]])).round(decimals=4)
     tensor([[ 0.5000, -0.5000],
             [-0.5000,  1.0000]])
     """
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+        raise ValueError(f"expected {what} as a matrix [n, n], got {_shape(matrix)}")
     if not bool(torch.isfinite(matrix).all()):
         raise ValueError(f"{what} holds NaN or infinite values: the loss or its derivatives are not finite there")
+    if not matrix.numel():
+        return matrix.clone()
+    skew = float((matrix - matrix.T).abs_().max())
+    if skew > math.sqrt(torch.finfo(matrix.dtype).eps) * float(matrix.abs().max()):
+        raise ValueError(f"expected {what} to be symmetric, got entries that differ by {skew:.3g} from their mirrors")
     factor, info = torch.linalg.cholesky_ex(matrix)
-    if matrix.numel() and int(info):
-        raise _singular(matrix, what)
-    inverse = torch.cholesky_inverse(factor) if matrix.numel() else matrix.clone()
-    if matrix.numel():
-        # a factor of a matrix that is singular but for rounding is noise; scaling rows is not what makes it so
-        scale = matrix.diagonal().sqrt()
-        scaled = float((matrix / torch.outer(scale, scale)).abs().sum(1).max())
-        condition = scaled * float((inverse * torch.outer(scale, scale)).abs().sum(1).max())
-        if not condition * torch.finfo(matrix.dtype).eps < 0.01:
-            raise _singular(matrix, what)
+    if int(info):
+        raise _singular(matrix, what, damping)
+    inverse = torch.cholesky_inverse(factor)
+    if not _is_inverse(matrix, inverse):
+        raise _singular(matrix, what, damping)
     return (inverse + inverse.T) / 2
 
 
-def inverse_by_recursion(columns: Tensor, damping: float, count: int | None = None) -> Tensor:  # [m, n] -> [n, n]
+def inverse_by_recursion(
+    columns: Tensor | Iterable[Tensor], damping: float, count: int | None = None
+) -> Tensor:  # [m, n] -> [n, n]
     """Return (damping I + (1/count) sum of x x')^-1 over the columns x, one after the other, as hassibi1992second does.
 
     Args:
-        columns: derivatives of the outputs, or of the losses, a row each.
+        columns: derivatives of the outputs, or of the losses, a row each; or several such matrices one after the other,
+            of which only one is held.
         damping: above 0: the recursion starts from its inverse.
         count: of examples, P in the paper; the number of columns if None. An example of several outputs has several.
 
     Raises:
-        ValueError: no damping.
+        ValueError: no damping, or columns that are not finite or not floating-point.
+        SingularCurvature: the damping is too small for the recursion, whose rounding errors it does not outweigh.
 
     >>> inverse_by_recursion(torch.tensor([[1.0, 0.0]]), 1.0)
     tensor([[0.5000, 0.0000],
             [0.0000, 1.0000]])
     """
-    if not damping > 0:
+    if not 0 < damping < math.inf:
         raise ValueError(f"the recursion starts from I / damping: expected a damping above 0, got {damping}")
-    count = len(columns) if count is None else count
-    inverse = torch.eye(columns.shape[1], dtype=columns.dtype, device=columns.device) / damping
-    for x in columns:
-        moved = inverse @ x
-        inverse.addr_(moved, moved / (count + x @ moved), alpha=-1)
+    check_whole(count=count)
+    if isinstance(columns, Tensor):
+        columns, count = (columns,), max(1, len(columns)) if count is None else count
+    if count is None:
+        raise ValueError("expected a count of examples beside columns that come in parts")
+    matrix = inverse = torch.zeros(0)
+    for part in columns:
+        if part.ndim != 2 or not part.is_floating_point() or not bool(torch.isfinite(part).all()):
+            raise ValueError(f"expected finite floating-point columns [m, n], got {part.dtype} {_shape(part)}")
+        if not inverse.numel():
+            matrix = damping * torch.eye(part.shape[1], dtype=part.dtype, device=part.device)
+            inverse = torch.eye(part.shape[1], dtype=part.dtype, device=part.device) / damping
+        matrix.addmm_(part.T, part, alpha=1 / count)
+        for x in part:
+            moved = inverse @ x
+            inverse.addr_(moved, moved / (count + x @ moved), alpha=-1)
+    if inverse.numel() and not _is_inverse(matrix, inverse):
+        raise _singular(matrix, "the sum of outer products that the recursion inverts", damping)
     return inverse
 
 
-def _singular(matrix: Tensor, what: str) -> SingularCurvature:
+def _is_inverse(matrix: Tensor, inverse: Tensor) -> bool:
+    """Whether a computed inverse is one, and of a matrix that is not singular but for rounding.
+
+    What is noise is seen by the condition number, of the matrix with a diagonal of ones: units of the weights are not
+    what makes a matrix singular.
+    """
+    scale = matrix.diagonal().clamp_min(0).sqrt()
+    rows = float((matrix.abs() @ (1 / scale) / scale).max())
+    condition = rows * float((inverse.abs() @ scale * scale).max())
+    ones = (matrix * inverse).sum(1)
+    return condition * torch.finfo(matrix.dtype).eps < 0.01 and bool(((ones - 1).abs() < 0.01).all())
+
+
+def _singular(matrix: Tensor, what: str, damping: float = 0.0) -> SingularCurvature:
     eigenvalues = torch.linalg.eigvalsh(matrix)
     least, most = float(eigenvalues[0]), float(eigenvalues[-1])
-    enough = 10 * max(-least, len(matrix) * _EPS * abs(most), 1e-12)
+    # `_is_inverse` sums the rows of n entries of matrix and inverse
+    enough = max(0.0, -least) + max(200 * len(matrix) * torch.finfo(matrix.dtype).eps * abs(most), 1e-11)
     return SingularCurvature(
-        f"expected {what} to be positive definite, got eigenvalues from {least:.3g} to {most:.3g}: add a damping of "
-        f"{enough:.1g} or more, or take a curvature that is never negative (ggn, outer-product), damped a little",
+        f"expected {what} to be positive definite, got eigenvalues from {least:.3g} to {most:.3g}: take a damping of "
+        f"{_rounded_up(damping + enough)} or more, or a curvature that is never negative (ggn, outer-product), damped "
+        "a little",
         least,
     )
+
+
+def _rounded_up(value: float) -> str:
+    """Return a positive number by one digit, not below it."""
+    unit = 10.0 ** math.floor(math.log10(value))
+    return f"{math.ceil(value / unit) * unit:.0e}"
 
 
 def _joint(weights: Tensor, inverse: Tensor, removed: Sequence[int] | Tensor) -> tuple[Tensor, Tensor]:
     """The set as indices, and ([H^-1]_PP)^-1 w_P."""
     _check(weights, inverse)
-    index = torch.as_tensor(removed, dtype=torch.int64, device=weights.device).reshape(-1)
+    given = torch.as_tensor(removed, device=weights.device)
+    if given.dtype == torch.bool:
+        if given.shape != weights.shape:
+            raise ValueError(f"expected flags {_shape(weights)} of the weights that go, got {_shape(given)}")
+        given = given.nonzero()[:, 0]
+    if given.numel() and (given.is_floating_point() or given.is_complex()):
+        raise ValueError(f"expected indices as whole numbers, or flags, got {given.dtype}")
+    index = given.reshape(-1).long()
     places = index.tolist()
     if len(set(places)) != len(places) or not all(0 <= place < len(weights) for place in places):
         raise ValueError(f"expected different indices from 0 to {len(weights) - 1}, got {places}")
@@ -259,6 +315,8 @@ def _check(weights: Tensor, inverse: Tensor) -> None:
         raise ValueError(
             f"expected weights [n] and an inverse Hessian [n, n], got {_shape(weights)} and {_shape(inverse)}"
         )
+    if not bool(torch.isfinite(weights).all()):
+        raise ValueError("the weights hold NaN or infinite values")
 
 
 def _shape(tensor: Tensor) -> list[int]:

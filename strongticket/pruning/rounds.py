@@ -13,6 +13,7 @@ from strongticket.pruning.abstract import AbstractPruner, Pruned
 from strongticket.pruning.problem import Problem
 from strongticket.pruning.retrain import Retraining, train_held
 from strongticket.pruning.schedules import AbstractSchedule, Iterative
+from strongticket.pruning.structures import NofM
 from strongticket.selection.largest import check_density
 
 __all__ = ["Rounds"]
@@ -41,6 +42,15 @@ class Rounds(AbstractPruner):
     retraining: Retraining | None = None
     key: ClassVar[str] = "rounds"
 
+    def __post_init__(self) -> None:
+        structure, pair = getattr(self.pruner, "structure", None), getattr(self.pruner, "n_of_m", None)
+        n, m = (structure.n, structure.m) if isinstance(structure, NofM) else pair or (1, 1)
+        if len(self.schedule.densities(1.0, n / m)) > 1:
+            raise ValueError(
+                f"NofM({n}, {m}) has the one density {n / m:g} and nothing on the way to it: leave the schedule "
+                f"{self.schedule.key!r} out, or give it one round"
+            )
+
     def path(self, problem: Problem, densities: Sequence[float]) -> tuple[Pruned, ...]:
         """Return the network pruned to each density, by rounds.
 
@@ -51,9 +61,14 @@ class Rounds(AbstractPruner):
             check_density(density)
         if self.retraining is not None and problem.loss != "cross-entropy":
             raise ValueError("training between rounds has the cross-entropy as loss: give the problem that loss")
-        plans = [self.schedule.densities(problem.start.density, density) for density in densities]
+        start = self.pruner.start_density(problem)
+        plans = [self.schedule.densities(start, density) for density in densities]
         firsts = self.pruner.path(problem, [plan[0] for plan in plans])
         return tuple(self._go_on(problem, plan, first) for plan, first in zip(plans, firsts, strict=True))
+
+    def start_density(self, problem: Problem) -> float:
+        """Return the density of what is left to prune, as the pruner of the rounds counts it."""
+        return self.pruner.start_density(problem)
 
     def _go_on(self, problem: Problem, plan: tuple[float, ...], pruned: Pruned) -> Pruned:
         rounds, updated, original = [_record(pruned)], pruned.updated, pruned.original

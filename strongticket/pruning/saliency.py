@@ -13,7 +13,7 @@ from torch import Tensor
 from strongticket.mask import Mask
 from strongticket.pruning.abstract import AbstractPruner, AbstractScore, Pruned
 from strongticket.pruning.problem import Problem
-from strongticket.pruning.shares import ALLOCATIONS
+from strongticket.pruning.shares import check_allocation
 from strongticket.pruning.structures import AbstractStructure, Unstructured
 from strongticket.selection import Allocation
 from strongticket.selection.largest import check_density
@@ -48,8 +48,7 @@ class ScorePruner(AbstractPruner):
     key: ClassVar[str] = "scores"
 
     def __post_init__(self) -> None:
-        if self.allocation not in ALLOCATIONS:
-            raise ValueError(f"expected an allocation in {ALLOCATIONS}, got {self.allocation!r}")
+        check_allocation(self.allocation)
 
     def path(self, problem: Problem, densities: Sequence[float]) -> tuple[Pruned, ...]:
         """Return the network pruned to each density, from the same saliencies.
@@ -62,6 +61,10 @@ class ScorePruner(AbstractPruner):
             check_density(density)
         scores = scores_of(self.score, problem)
         return tuple(self._pruned(problem, scores, density) for density in densities)
+
+    def start_density(self, problem: Problem) -> float:
+        """Return the density of what is left to prune, of the entries of the structure."""
+        return self.structure.density(problem.start)
 
     def _pruned(self, problem: Problem, scores: dict[str, Tensor], density: float) -> Pruned:
         mask = self.structure.select(scores, problem.start, density, self.allocation)

@@ -9,10 +9,25 @@ from typing import Final
 
 from strongticket.selection import Allocation
 
-__all__ = ["ALLOCATIONS", "layer_counts"]
+__all__ = ["ALLOCATIONS", "check_allocation", "layer_counts"]
 
 ALLOCATIONS: Final[tuple[Allocation, ...]] = ("layer", "global", "erdos-renyi", "erdos-renyi-kernel")
 """The allocations that keep as many weights in all as a density says, which is what pruning promises."""
+
+
+def check_allocation(allocation: str, *, competing: bool = True) -> None:
+    """Refuse an allocation that pruning does not have.
+
+    Args:
+        allocation: what was asked for.
+        competing: whether the method lets layers compete ("global").
+
+    Raises:
+        ValueError: see above.
+    """
+    known = tuple(name for name in ALLOCATIONS if competing or name != "global")
+    if allocation not in known:
+        raise ValueError(f"expected an allocation in {known}, got {allocation!r}")
 
 
 def layer_counts(
@@ -75,7 +90,7 @@ def layer_counts(
 
 
 def _relative_density(shape: tuple[int, ...], allocation: Allocation) -> float:
-    if allocation == "layer":
+    if allocation == "layer" or 0 in shape:
         return 1.0
     if allocation not in ("erdos-renyi", "erdos-renyi-kernel"):
         raise ValueError(f"expected 'layer', 'erdos-renyi' or 'erdos-renyi-kernel', which fix counts: {allocation!r}")

@@ -14,8 +14,9 @@ from strongticket.pruning.curvature.gram import LinearMap
 from strongticket.pruning.problem import Problem
 from strongticket.pruning.rows.layerwise import Block, assemble, blocks_of, check_damping
 from strongticket.pruning.rows.refit import row_losses
-from strongticket.pruning.shares import layer_counts
+from strongticket.pruning.shares import check_allocation, layer_counts
 from strongticket.selection import Allocation, largest
+from strongticket.training.loop import thread_count
 
 __all__ = ["SparseGPT"]
 
@@ -52,8 +53,7 @@ class SparseGPT(AbstractPruner):
         check_damping(self.damping)
         if self.block < 1:
             raise ValueError(f"expected blocks of at least one column, got {self.block}")
-        if self.allocation == "global":
-            raise ValueError("the sweep needs the counts of layers beforehand: allocation 'layer' or 'erdos-renyi'")
+        check_allocation(self.allocation, competing=False)  # the sweep needs the counts of layers beforehand
 
     def path(self, problem: Problem, densities: Sequence[float]) -> tuple[Pruned, ...]:
         """Return the network pruned to each density.
@@ -62,41 +62,36 @@ class SparseGPT(AbstractPruner):
             ValueError: see `ExactOBS.path`.
         """
         counts = target_counts(problem, densities)
-        layers = blocks_of(problem, self.damping)
-        factors = {own: [_factor(block) for block in blocks] for own, blocks in layers.items()}
-        return tuple(self._prune(problem, layers, factors, count) for count in counts)
+        plans = [layer_counts(problem.shapes, n, self.allocation, left=problem.start.counts) for n in counts]
+        kept: list[dict[LinearMap, list[Tensor]]] = [{} for _ in plans]
+        values: list[dict[LinearMap, list[Tensor]]] = [{} for _ in plans]
+        losses: list[dict[LinearMap, float]] = [{} for _ in plans]
+        with thread_count(1):  # sums of several threads round in an order of their own
+            for own, blocks in blocks_of(problem, self.damping):
+                factors = [_factor(block) for block in blocks]
+                for i, plan in enumerate(plans):
+                    swept = self._swept(blocks, factors, plan[own.name])
+                    kept[i][own], values[i][own] = [mask for mask, _ in swept], [rows for _, rows in swept]
+                    losses[i][own] = sum(
+                        float(row_losses(rows, block.original, block.gram).sum())
+                        for (_, rows), block in zip(swept, blocks, strict=True)
+                    )
+                del blocks, factors  # before the next layer is made
+        made = zip(kept, values, losses, strict=True)
+        return tuple(assemble(problem, self.key, *one, updated=True) for one in made)
 
-    def _prune(
-        self,
-        problem: Problem,
-        layers: dict[LinearMap, list[Block]],
-        factors: dict[LinearMap, list[Tensor]],
-        count: int,
-    ) -> Pruned:
-        plan = layer_counts(problem.shapes, count, self.allocation, left=problem.start.counts)
-        kept: dict[LinearMap, list[Tensor]] = {}
-        values: dict[LinearMap, list[Tensor]] = {}
-        losses: dict[LinearMap, float] = {}
-        for own, blocks in layers.items():
-            starts = [int(block.start.sum()) for block in blocks]
-            shares = layer_counts(
-                {str(i): tuple(block.start.shape) for i, block in enumerate(blocks)},
-                plan[own.name],
-                left={str(i): start for i, start in enumerate(starts)},
-            )
-            swept = [
-                _sweep(block, factor, shares[str(i)], self.block)
-                for i, (block, factor) in enumerate(zip(blocks, factors[own], strict=True))
-            ]
-            kept[own] = [mask for mask, _ in swept]
-            values[own] = [
-                block.best(mask) if self.refit else rows for block, (mask, rows) in zip(blocks, swept, strict=True)
-            ]
-            losses[own] = sum(
-                float(row_losses(rows, block.original, block.gram).sum())
-                for rows, block in zip(values[own], blocks, strict=True)
-            )
-        return assemble(problem, self.key, kept, values, losses, updated=True)
+    def _swept(self, blocks: Sequence[Block], factors: Sequence[Tensor], count: int) -> list[tuple[Tensor, Tensor]]:
+        """What is kept of each block of a layer, and its rows."""
+        shares = layer_counts(
+            {str(i): tuple(block.start.shape) for i, block in enumerate(blocks)},
+            count,
+            left={str(i): int(block.start.sum()) for i, block in enumerate(blocks)},
+        )
+        swept = []
+        for i, (block, factor) in enumerate(zip(blocks, factors, strict=True)):
+            mask, rows = _sweep(block, factor, shares[str(i)], self.block)
+            swept.append((mask, block.best(mask) if self.refit else rows))
+        return swept
 
 
 def _factor(block: Block) -> Tensor:

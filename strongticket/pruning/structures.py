@@ -37,6 +37,10 @@ class AbstractStructure(ABC):
             ValueError: parameters that do not have this structure, or a density that it cannot give.
         """
 
+    def density(self, left: Mask) -> float:
+        """Return which fraction of all entries (weights or groups) is left, what `select` would call its density."""
+        return left.density
+
 
 @final
 @dataclass(frozen=True)
@@ -84,16 +88,9 @@ class NofM(AbstractStructure):
 
     def select(self, scores: Mapping[str, Tensor], left: Mask, density: float, allocation: Allocation) -> Mask:
         """Return the mask of the n largest saliencies of each group; of equal ones the last."""
-        if abs(density * self.m - self.n) > 1e-9 * self.m:
-            raise ValueError(f"{self.n} of {self.m} has the density {self.n / self.m:.6g} only, got {density}")
+        self.check({name: tuple(score.shape) for name, score in scores.items()}, density)
         kept = {}
         for name, score in scores.items():
-            inputs = math.prod(score.shape[1:])
-            if inputs % self.m:
-                raise ValueError(
-                    f"{name} has {inputs} inputs per output, which groups of {self.m} do not divide: pad the layer, or "
-                    "give the names of the others"
-                )
             alive = left[name].to(score.device).reshape(-1, self.m)
             ranks = torch.where(alive, score.reshape(-1, self.m), -math.inf)
             # a stable ascending sort of which the end is taken: of equal values the one of the highest index
@@ -101,6 +98,22 @@ class NofM(AbstractStructure):
             marks = torch.zeros_like(alive).scatter_(1, chosen, True) & alive
             kept[name] = marks.view(score.shape)
         return Mask(kept)
+
+    def check(self, shapes: Mapping[str, tuple[int, ...]], density: float) -> None:
+        """Refuse another density than n / m, and parameters that groups do not divide.
+
+        Raises:
+            ValueError: see above.
+        """
+        if abs(density * self.m - self.n) > 1e-9 * self.m:
+            raise ValueError(f"{self.n} of {self.m} has the density {self.n / self.m:.6g} only, got {density}")
+        for name, shape in shapes.items():
+            inputs = math.prod(shape[1:])
+            if inputs % self.m:
+                raise ValueError(
+                    f"{name} has {inputs} inputs per output, which groups of {self.m} do not divide: pad the layer, or "
+                    "give the names of the others"
+                )
 
 
 @final
@@ -124,6 +137,10 @@ class Neurons(AbstractStructure):
         _require(scores, matrix=True)
         return _select_rows(scores, left, density, allocation, self.rank_by)
 
+    def density(self, left: Mask) -> float:
+        """Return the fraction of the neurons that have a weight left."""
+        return _density_of_rows(left)
+
 
 @final
 @dataclass(frozen=True)
@@ -144,6 +161,10 @@ class Channels(AbstractStructure):
         """Return the mask of the most important channels."""
         _require(scores, matrix=False)
         return _select_rows(scores, left, density, allocation, self.rank_by)
+
+    def density(self, left: Mask) -> float:
+        """Return the fraction of the channels that have a weight left."""
+        return _density_of_rows(left)
 
 
 def _require(scores: Mapping[str, Tensor], *, matrix: bool) -> None:
@@ -166,6 +187,11 @@ def _select_rows(
         ranks[name] = total / score[0].numel() if rank_by == "mean" and len(score) else total
     rows = _keep(ranks, {name: alive.any(1) for name, alive in flat.items()}, left.shapes, density, allocation)
     return Mask({name: (rows[name][:, None] & flat[name]).view(scores[name].shape) for name in scores})
+
+
+def _density_of_rows(left: Mask) -> float:
+    alive = [left[name].flatten(1).any(1) for name in left]
+    return sum(int(rows.sum()) for rows in alive) / max(1, sum(rows.numel() for rows in alive))
 
 
 def _keep(

@@ -389,8 +389,13 @@ UNIFORM23: Final = Uniform23()
 SIGN: Final = Sign()
 NORMAL_TAB1: Final = NormalTab1()
 
-LAWS: Final[Mapping[str, AbstractLaw]] = MappingProxyType({each.name: each for each in (UNIFORM23, SIGN, NORMAL_TAB1)})
-"""Every law, by name."""
+# here, since these laws are made of `AbstractLaw`
+from strongticket.random.hyperbolic import HYPERBOLIC8, HYPERBOLIC16  # noqa: E402
+
+LAWS: Final[Mapping[str, AbstractLaw]] = MappingProxyType(
+    {each.name: each for each in (UNIFORM23, SIGN, NORMAL_TAB1, HYPERBOLIC16, HYPERBOLIC8)}
+)
+"""Every law without a parameter, by name; `law` knows the family of `strongticket.random.quantized` as well."""
 
 
 def law(name: str) -> AbstractLaw:
@@ -402,6 +407,10 @@ def law(name: str) -> AbstractLaw:
     Raises:
         ValueError: no such law.
     """
+    from strongticket.random.quantized import family  # which is made of the contract above
+
+    if name not in LAWS and (member := family(name)) is not None:
+        return member
     if name not in LAWS:
         raise ValueError(f"law: expected one of {', '.join(LAWS)}, got {name!r}")
     return LAWS[name]

@@ -15,7 +15,7 @@ from strongticket.search._rows import EachOwn, FusedRows, PlainRows, largest_row
 from strongticket.search.find import Found, check_last_batch, first_choice, mask_details
 from strongticket.search.layers import initial_scores, layers_of
 from strongticket.search.recipes import SearchRecipe
-from strongticket.search.searcher import blank
+from strongticket.search.searcher import blank, warn_of_empty_layers
 from strongticket.ticket import Mask, Source, Ticket
 from strongticket.training.augment import Augmenter
 from strongticket.training.checkpoint import Keeper
@@ -258,6 +258,7 @@ class Sweep:
         source = run.source
         masks = {layer.name: best[f"mask/{layer.name}"] for layer in self.layers}
         kept = {name: masks.get(name, torch.zeros(shape, dtype=torch.bool)) for name, shape in source.shapes.items()}
+        warn_of_empty_layers(run.recipe.method, {name: int(mask.sum()) for name, mask in masks.items()}, source)
         state = {name: best[name] for name in source.architecture.state}
         ticket = Ticket(source, Mask(kept), state)
         module = source.architecture.module({name: best[name] for name in (*source.shapes, *state)})

@@ -22,7 +22,7 @@ class Flat:
         hyper: [3] float32: learning rate, momentum, weight decay.
         sizes: of the segments, one behind the other.
         counts: [segments] int32: how many scores each keeps.
-        wrong: [1] int32: 1 once a score was NaN or infinite after a step.
+        wrong: [1] int32: 1 once a score was NaN or infinite.
     """
 
     weights: Tensor

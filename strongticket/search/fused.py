@@ -62,6 +62,8 @@ class Segment:
 
 def _scale(weight: Floats) -> tuple[float, int]:
     """A power of two that brings all |w| below 2^30, and how many limbs of 30 bits hold the scaled ones exactly."""
+    if not weight.size:  # all of the layer is frozen
+        return 1.0, 1
     magnitude = np.abs(weight).astype(np.float64)
     scale = 2.0 ** (30 - math.frexp(float(magnitude.max()))[1])
     return scale, 1 if np.array_equal(magnitude * scale, np.floor(magnitude * scale)) else 3
@@ -170,9 +172,8 @@ class FusedTopK:
 
     def _settle(self, segment: Segment, spread: float, count: int, seen: npt.NDArray[np.int64]) -> None:
         if seen[2] and self._scales:
-            self._wrong = True
-            return
-        if seen[2]:
+            self._wrong = True  # and choose nevertheless, as other updates do: `check` tells
+        elif seen[2]:
             raise RuntimeError(
                 f"{int(seen[2])} scores became NaN or infinite: lower lr, or check the loss and the gradients"
             )
@@ -229,5 +230,6 @@ class FusedTopK:
         for mine, saved in ((self.scores, state["scores"]), (self.momenta, state["momenta"])):
             for part, value in zip(mine, torch.split(saved, sizes), strict=True):
                 part.copy_(value)
+        self._wrong = False
         for segment, (threshold, width, misses) in zip(self.segments, state["brackets"], strict=True):
             segment.threshold, segment.width, segment.misses = float(threshold), float(width), int(misses)

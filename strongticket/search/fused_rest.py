@@ -36,6 +36,9 @@ class _Buffers:
         self.starts = np.concatenate([[0], np.cumsum(sizes)]).tolist()
         self.wrong = False
 
+    def look(self) -> None:
+        self.wrong |= not bool(self.flat.isfinite().all())
+
     def check(self) -> None:
         if self.wrong:
             raise RuntimeError("scores became NaN or infinite: lower lr, or check the loss and the gradients")
@@ -46,6 +49,7 @@ class _Buffers:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.flat.copy_(state["scores"])
         self.momentum.copy_(state["momenta"])
+        self.wrong = False
 
 
 @final
@@ -110,13 +114,12 @@ class FusedCoats:
 
     def choose(self) -> None:
         """Choose from the scores as they are."""
+        self._buffers.look()
         for coats in self._coats:
             self._wear(coats, None)
 
     def _wear(self, coats: list[tuple[Segment, int]], seen: npt.NDArray[np.int64] | None) -> None:
         """Find the last score that wears each coat, and write the weights; `seen` is what is known of the first."""
-        if self._buffers.wrong:
-            return
         cuts = []
         for c, (segment, count) in enumerate(coats):
             cuts.append(self._cut(segment, count, seen if c == 0 else None))
@@ -210,6 +213,7 @@ class FusedThresholds:
 
     def choose(self) -> None:
         """Choose from the scores as they are."""
+        self._buffers.look()
         settled = self._state.alive if isinstance(self._method, GemMiner) else self._state.thresholds
         if settled is None:  # survivors and thresholds are made by the first look
             self._method.masks(self._layers, self.scores, self._state)

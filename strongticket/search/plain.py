@@ -53,16 +53,17 @@ class PlainUpdate:
         self.optimiser.step()
         for score in self.scores:
             score.grad = None
-            self._wrong |= ~score.isfinite().all()
         self.choose()
 
     def choose(self) -> None:
         """Choose from the scores as they are."""
+        for score in self.scores:
+            self._wrong |= ~score.isfinite().all()
         self.masks = self.method.masks(self.layers, self.scores, self.state)
         self.effective = [self.method.weigh(w, m) for w, m in zip(self.weights, self.masks, strict=True)]
 
     def check(self) -> None:
-        """Raise RuntimeError if a score has been NaN or infinite after some step; waits for the device."""
+        """Raise RuntimeError if a score has been NaN or infinite at some choice; waits for the device."""
         if bool(self._wrong):
             raise RuntimeError("scores became NaN or infinite: lower lr, or check the loss and the gradients")
 
@@ -75,3 +76,4 @@ class PlainUpdate:
         for score, saved in zip(self.scores, torch.split(state["scores"], [len(s) for s in self.scores]), strict=True):
             score.copy_(saved)
         self.optimiser.load_state_dict(state["optimiser"])
+        self._wrong.zero_()

@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 import math
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -28,6 +29,7 @@ from strongticket.search.methods import (
     GemMiner,
     IteRand,
     MethodState,
+    Multicoated,
 )
 from strongticket.search.plain import PlainUpdate
 from strongticket.search.redraws import redrawn
@@ -131,8 +133,8 @@ class Searcher:
         self._choose()
         if isinstance(method, IteRand) and method.period == 1:
             self._redraw(method)
-        if not (isinstance(method, AbstractTopK) and method.allocation == "global"):  # whose layers may still recover
-            self._warn_of_empty_layers()
+        if isinstance(method, AbstractTopK | Multicoated) and method.allocation != "global":  # others may still recover
+            warn_of_empty_layers(method, self.kept, self.source)
 
     @property
     def scores(self) -> dict[str, Tensor]:
@@ -187,25 +189,41 @@ class Searcher:
                 (annealed densities, Gem-Miner) need it.
 
         Raises:
-            RuntimeError: a searched parameter has no gradient or was replaced, or (with the compiled update) a score
-                became NaN or infinite: the search cannot go on then, but from a saved state.
+            RuntimeError: a searched parameter has no gradient or was replaced. With the compiled update of edge-popup
+                and IteRand also: a score became NaN or infinite. Other updates do not wait to see that, `check` does.
+                Either way the search can go on from a saved state alone.
             ValueError: no progress for a method that needs it.
         """
         if progress is None and self.method.moves:
             raise ValueError(f"{self.method.key} changes on the way: give step() the share of the search that is over")
         gradients = [self._gradient(layer) for layer in self.layers]
         before, self.state.progress = self.state.progress, self.state.progress if progress is None else progress
-        progress = self.state.progress
         self.state.step += 1
         self._update.step([unit.gather(self._of(unit, gradients)) for unit in self._units], lr)
         if isinstance(self.method, IteRand) and (self.state.step + 1) % self.method.period == 0:
             self._redraw(self.method)
+        self._prune(before)
+        self._publish()
+
+    @torch.no_grad()
+    def skip(self, *, progress: float) -> None:
+        """Move no score, but be so far: for a step that is left out because its gradients overflowed.
+
+        Args:
+            progress: see `step`; where the last step is left out, the search is over nevertheless.
+        """
+        before, self.state.progress = self.state.progress, progress
+        self._update.choose()
+        self._prune(before)
+        self._publish()
+
+    def _prune(self, before: float) -> None:
+        """Gem-Miner: make the prunings that fell due since some progress."""
         if isinstance(self.method, GemMiner):
-            for _ in range(self.method.prunings(before, progress)):
+            for _ in range(self.method.prunings(before, self.state.progress)):
                 assert self.state.alive is not None
                 self.state.alive = self.method.survivors(self._update.scores, self.state.alive)
                 self._update.choose()
-        self._publish()
 
     def refresh(self) -> None:
         """Choose again, after the scores or the progress were changed from outside."""
@@ -235,15 +253,6 @@ class Searcher:
         self._update.check()
         for layer in self.layers:
             self._bound(layer.name)
-
-    def _warn_of_empty_layers(self) -> None:
-        kept = self.kept
-        empty = [layer.name for layer in self.layers if len(layer.shape) > 1 and kept[layer.name] == 0]
-        if empty and isinstance(self.method, AbstractTopK) and self.method.density > 0:
-            warnings.warn(
-                f"density {self.method.density} ({self.method.allocation}) keeps nothing of {empty}: all signals end",
-                stacklevel=3,
-            )
 
     def _choose(self) -> None:
         with torch.no_grad():
@@ -328,8 +337,8 @@ class Searcher:
             layer.name: event[kept[layer.name].view(-1)].numpy()
             for layer, event in zip(self.layers, self._generations or [], strict=False)
         }
-        if any(not kept[layer.name].any() for layer in self.layers):
-            self._warn_of_empty_layers()
+        counts = {layer.name: int(kept[layer.name].sum()) for layer in self.layers}
+        warn_of_empty_layers(self.method, counts, self.source)
         state = self.module.state_dict()
         dense = {name: state[name] for name in self.source.architecture.state}
         return Ticket(self.source, Mask(kept), dense, reading=Reading(kinds, factors, redraws))
@@ -401,6 +410,23 @@ class Searcher:
             self._renew_weights()
             self._update.load_state_dict(copy.deepcopy(state["update"]))
         self._choose()
+
+
+def warn_of_empty_layers(method: AbstractMethod, kept: Mapping[str, int], source: Source) -> None:
+    """Warn of searched matrices and kernels of which nothing is kept, unless a density of 0 asks for that.
+
+    Args:
+        method: what was searched by.
+        kept: number of kept weights per searched parameter.
+        source: has the shapes.
+    """
+    empty = [name for name, count in kept.items() if count == 0 and len(source.shapes[name]) > 1]
+    said, asked = method.key, False
+    if isinstance(method, AbstractTopK | Multicoated):
+        density = method.density if isinstance(method, AbstractTopK) else method.densities[0]
+        said, asked = f"density {density} ({method.allocation})", density == 0
+    if empty and not asked:
+        warnings.warn(f"{said} keeps nothing of {empty}: all signals end", stacklevel=3)
 
 
 def blank(source: Source) -> nn.Module:

@@ -132,6 +132,7 @@ class SegmentedTopK:
     def choose(self) -> None:
         """Choose from the scores as they are."""
         self.prepare(0.0)
+        self.flat.wrong.logical_or_(~self.flat.scores.isfinite().all())
         self.engine.choose()
         self._read()
 
@@ -142,7 +143,7 @@ class SegmentedTopK:
                 effective.copy_(self._method.weigh(weight, kept != 0))
 
     def check(self) -> None:
-        """Raise RuntimeError if a score has been NaN or infinite after some step; waits for the device."""
+        """Raise RuntimeError if a score has been NaN or infinite at some choice; waits for the device."""
         if bool(self.flat.wrong):
             raise RuntimeError("scores became NaN or infinite: lower lr, or check the loss and the gradients")
 
@@ -158,5 +159,6 @@ class SegmentedTopK:
         """Take up the state of `state_dict`; the caller chooses afterwards."""
         self.flat.scores.copy_(state["scores"])
         self.flat.momenta.copy_(state["momenta"])
+        self.flat.wrong.zero_()
         self.engine.restore(state["brackets"])
         self._counted = None

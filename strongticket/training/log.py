@@ -21,7 +21,8 @@ class Log:
         tensorboard: folder of the event files, or None.
 
     Raises:
-        OSError: the file cannot be written.
+        OSError: the file or the folder cannot be written.
+        ValueError: the file holds something else than such records.
         ImportError: TensorBoard is asked for and not installed.
     """
 
@@ -31,7 +32,11 @@ class Log:
         self._events: Any = None
         if self._path is not None:
             check_writable(self._path)
+            _records(self._path)  # what could not be gone on with is refused before the run, not after it
         if tensorboard is not None:
+            if Path(tensorboard).is_file():
+                raise NotADirectoryError(f"{tensorboard} is a file; give a folder for the event files")
+            check_writable(Path(tensorboard) / "probe")
             _writer()
 
     def start(self, done: int) -> None:
@@ -41,7 +46,7 @@ class Log:
             ValueError: the file holds something else than such records.
         """
         if self._path is not None:
-            kept = [record for record in _records(self._path) if record.get("number", 0) <= done]
+            kept = [record for record in _records(self._path) if record["number"] <= done]
             write_atomically(self._path, "".join(json.dumps(record) + "\n" for record in kept))
         if self._folder is not None:
             self._events = _writer()(log_dir=str(self._folder), purge_step=done + 1)
@@ -63,14 +68,14 @@ class Log:
 
 def _records(path: Path) -> list[dict[str, Any]]:
     """The records of a file; a last line that a killed run left half-written is dropped."""
-    lines = path.read_text().splitlines() if path.exists() else []
+    lines = path.read_bytes().splitlines() if path.exists() else []
     records: list[dict[str, Any]] = []
     for i, line in enumerate(lines):
         try:
             record = json.loads(line)
-        except ValueError:
+        except ValueError:  # no JSON, or no text at all
             record = None
-        if isinstance(record, dict) and "number" in record:
+        if isinstance(record, dict) and isinstance(record.get("number"), int):
             records.append(record)
         elif i < len(lines) - 1 or not i:
             raise ValueError(f"{path} is no log of epochs (line {i + 1}), and will not be overwritten: name another")

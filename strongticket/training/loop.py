@@ -175,8 +175,11 @@ class Loop:
         self.stepper.zero_grad()
         (loss if self._scale is None else self._scale.scale(loss)).backward()  # type: ignore[no-untyped-call]
         due = self._group.average(self.module, weight, self._keeper is not None and self._keeper.overdue())
+        progress = (at + 1) / (self.recipe.epochs * self._batches)
         if self._scale is None or self._scale.unscale(self.module.parameters()):
-            self._move(lr, (at + 1) / (self.recipe.epochs * self._batches), loss, number)
+            self._move(lr, progress, loss, number)
+        else:
+            self.stepper.skip(progress=progress)
         if len(mine) == len(rows) and not self._group.first:
             return due  # the first process counts a batch that all have whole
         self._loss += loss.detach() * len(mine)

@@ -24,6 +24,9 @@ class Stepper(Protocol):
     def step(self, lr: float, *, progress: float = ...) -> None:
         """Move along the gradients that `backward` left; progress: share of the run that is over then, in [0, 1]."""
 
+    def skip(self, *, progress: float) -> None:
+        """Move nothing, but be so far: a step that is left out because its gradients overflowed."""
+
     def state_dict(self) -> dict[str, Any]:
         """Everything that a resumed run needs besides the module's own state: tensors, numbers, texts, lists, dicts."""
 
@@ -58,6 +61,9 @@ class WeightOptimiser:
         with torch.no_grad():
             for parameter in self._bounded:
                 parameter.clamp_(-self.max_weight, self.max_weight)
+
+    def skip(self, *, progress: float) -> None:
+        """Leave the weights as they are."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return the optimiser's state."""

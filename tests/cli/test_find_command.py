@@ -14,6 +14,18 @@ import torch
 
 from strongticket.cli import main
 from strongticket.cli._options import Method
+from strongticket.search import (
+    AbstractMethod,
+    Biprop,
+    CubicRamp,
+    EdgePopup,
+    GemMiner,
+    IteRand,
+    Multicoated,
+    SignedTopK,
+    Threshold,
+    search_recipe,
+)
 from strongticket.ticketfile import describe, load
 
 DIGITS = ("find", "--data", "digits", "--model", "mlp-64-128-10")
@@ -158,6 +170,8 @@ def test_a_ticket_of_lenet_300_100_is_a_small_file(folder: Path, capsys: pytest.
         (["--model", "lenet-300-100"], "does not take inputs"),
         (["--model", "conv2"], "does not take inputs"),
         (["--density", "1.5"], "1.5"),
+        (["--density", "0"], "in (0, 1], got 0.0"),
+        (["--density", "nan"], "in (0, 1], got nan"),
         (["--density", "0.1", "--method", "bernoulli"], "no single density"),
         (["--epochs", "0"], "epochs"),
         (["--lr", "nan"], "lr must be"),
@@ -168,6 +182,8 @@ def test_a_ticket_of_lenet_300_100_is_a_small_file(folder: Path, capsys: pytest.
         (["--device", "meta"], "--device meta"),
         (["--out", "."], "is a folder"),
         (["--log", "ticket.slt"], "--out and --log"),
+        (["--log", "binary"], "is no log of epochs"),
+        (["--tensorboard", "taken"], "taken is a file"),
         (["--checkpoint", "taken"], "taken is a file"),
         (["--data", "mnist", "--folder", "nowhere"], "nowhere"),
     ],
@@ -176,6 +192,7 @@ def test_bad_input_is_refused_before_work(
     folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     (folder / "taken").write_text("")
+    (folder / "binary").write_bytes(bytes(range(256)))
     assert main(["find", *arguments]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -183,6 +200,56 @@ def test_bad_input_is_refused_before_work(
     assert captured.err.startswith("strongticket: ")
     assert captured.err.count("\n") == 1
     assert not (folder / "ticket.slt").exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "recipe", "method", "lost"),
+    [
+        ("signed-top-k", "digits", SignedTopK(0.5), ""),
+        ("iterand", "diffenderfer2021-conv4-global", IteRand(0.1, "global", annealing=CubicRamp()), ""),
+        ("multicoated", "wortsman2020-cifar100", Multicoated(allocation="supsup"), ""),
+        ("biprop", "fischer2022-resnet18", Biprop(0.5, levels=10, biases=True), ""),
+        ("gem-miner", "fischer2022-resnet18", GemMiner(0.5), "gem-miner has no levels=10, biases=True, as edge-popup"),
+        ("threshold", "wortsman2020-cifar100", Threshold(), "threshold has no allocation='supsup', as edge-popup"),
+        ("edge-popup", "zhou2019-fc", EdgePopup(), ""),
+    ],
+)
+def test_another_method_takes_over_what_the_recipe_says(
+    key: str, recipe: str, method: AbstractMethod, lost: str
+) -> None:
+    from strongticket.cli._find import _plan
+    from strongticket.cli._options import Find
+
+    plan = _plan(Find(recipe=recipe, method=key))  # type: ignore[arg-type]
+    assert plan.recipe.method == method
+    assert plan.recipe.deviations.startswith(lost)
+    assert plan.recipe.deviations.endswith(search_recipe(recipe).deviations)
+    assert bool(lost) == (plan.recipe.deviations != search_recipe(recipe).deviations)
+
+
+@pytest.mark.parametrize("key", ["bernoulli", "gem-miner", "threshold"])
+def test_methods_without_weight_decay_are_searched_without(key: str) -> None:
+    from strongticket.cli._find import _plan
+    from strongticket.cli._options import Find
+
+    assert search_recipe("digits").optimiser.weight_decay > 0
+    assert _plan(Find(method=key)).recipe.optimiser.weight_decay == 0  # type: ignore[arg-type]
+    assert _plan(Find(method="biprop")).recipe.optimiser.weight_decay > 0
+
+
+def test_it_is_said_how_the_epoch_was_chosen(capsys: pytest.CaptureFixture[str]) -> None:
+    from strongticket.cli._find import _choice
+
+    digits = search_recipe("digits").changed(epochs=10)
+    for method, said in (
+        (EdgePopup(0.5), "the best on validation data"),
+        (EdgePopup(0.5, levels=5), "the best on validation data of those from 8 on, where the density is reached"),
+        (GemMiner(0.5, stages=4, unflag=True), "the last, where the method comes to its mask"),
+    ):
+        assert _choice(digits.changed(method=method)) == said
+    assert _choice(digits.changed(keep_best=False)) == "the last"
+    assert main([*DIGITS, "--epochs", "1"]) == 0
+    assert "1 of 1, the best on validation data" in capsys.readouterr().out
 
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

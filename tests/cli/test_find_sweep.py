@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from strongticket.cli import main
+from strongticket.search import find
 from strongticket.ticketfile import load
+from strongticket.training import TrainingError
 
 DIGITS = ("find", "--data", "digits", "--model", "mlp-64-32-10", "--epochs", "3")
 
@@ -109,14 +113,32 @@ def test_the_table_has_a_row_for_each(capsys: pytest.CaptureFixture[str]) -> Non
         (["--densities", "0.1", "0.1"], "a number twice"),
         (["--densities", "0.1", "1.5"], "1.5"),
         (["--densities", "0.1", "0.5", "--method", "bernoulli"], "no single density"),
-        (["--seeds", "0-1", "--log", "ticket-seed1.slt"], "--out and --log"),
+        (["--seeds", "0-1", "--log", "ticket.slt"], "--out and --log are both ticket-seed0.slt"),
+        (["--seeds", "0-1", "--out", "t.slt", "--log", "sub/../t.slt"], "--out and --log are both"),
+        (["--densities", "0.5", "0"], "in (0, 1], got 0.0"),
+        (["--seeds", "0-1", "--log", "other.jsonl"], "other-seed1.jsonl is no log of epochs"),
+        (["--seeds", "0-1", "--log", "other.jsonl", "--method", "bernoulli"], "other-seed1.jsonl is no log of epochs"),
+        (["--seeds", "0-1", "--log", "binary.jsonl"], "binary-seed0.jsonl is no log of epochs"),
+        (["--seeds", "0-1", "--tensorboard", "events"], "search-seed1 is a file"),
+        (["--seeds", "0-1", "--checkpoint", "events", "--method", "bernoulli"], "search-seed1 is a file"),
         (["--seeds", "0-1", "--checkpoint", "taken"], "taken is a file"),
     ],
 )
 def test_bad_sweeps_are_refused_before_work(
-    folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    message: str,
 ) -> None:
     (folder / "taken").write_text("")
+    (folder / "sub").mkdir()
+    (folder / "other-seed1.jsonl").write_text("my notes\nof last year\n")
+    (folder / "binary-seed0.jsonl").write_bytes(bytes(range(256)))
+    (folder / "events").mkdir()
+    (folder / "events" / "search-seed1").write_text("")
+    monkeypatch.setattr("strongticket.cli._sweep.images_of", lambda command: pytest.fail("this is work"))
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=None))  # as if installed
     try:
         status = main([*DIGITS, *arguments])
     except SystemExit as refused:  # by the parser
@@ -125,6 +147,58 @@ def test_bad_sweeps_are_refused_before_work(
     captured = capsys.readouterr()
     assert message in captured.err
     assert not list(folder.glob("*.slt"))
+    assert (folder / "other-seed1.jsonl").read_text() == "my notes\nof last year\n"
+
+
+def test_missing_tensorboard_is_noticed_before_work(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    monkeypatch.setattr("strongticket.cli._sweep.images_of", lambda command: pytest.fail("this is work"))
+    assert main([*DIGITS, "--seeds", "0-1", "--tensorboard", "events"]) == 2
+    assert "pip install tensorboard" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt(), TrainingError("the loss became nan")])
+def test_what_was_found_before_a_search_went_wrong_is_written(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, stop: BaseException
+) -> None:
+    from strongticket.cli import _sweep
+
+    def failing(*arguments: Any, seed: int, **options: Any) -> Any:
+        if seed == 7:
+            raise stop
+        return find(*arguments, seed=seed, **options)
+
+    monkeypatch.setattr(_sweep, "find", failing)
+    sweep = [*DIGITS, "--seeds", "0", "7", "1", "--method", "bernoulli", "--log", "log.jsonl"]
+    if isinstance(stop, KeyboardInterrupt):
+        assert main(sweep) == 130
+        assert "interrupted; ticket-seed0.slt is written\n" in capsys.readouterr().err
+        assert main([*sweep, "--checkpoint", "state"]) == 130
+        assert "is written; the same command goes on from state" in capsys.readouterr().err
+    else:
+        assert main(sweep) == 2
+    assert [path.name for path in folder.glob("*.slt")] == ["ticket-seed0.slt"]
+    assert load(folder / "ticket-seed0.slt").source.seed == 0
+    assert len((folder / "log-seed0.jsonl").read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize("method", ["edge-popup", "signed-top-k"])  # all at once, and in turn
+def test_tickets_come_before_histories(folder: Path, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    from strongticket.cli import _sweep
+
+    def full(*arguments: object) -> None:
+        raise OSError("no space left on the device")
+
+    monkeypatch.setattr(_sweep, "_write_history", full)
+    assert main([*DIGITS, "--seeds", "0-1", "--method", method, "--log", "log.jsonl"]) == 2
+    assert len(list(folder.glob("*.slt"))) == (2 if method == "edge-popup" else 1)
+
+
+def test_near_densities_have_files_of_their_own(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = as_json(capsys, *DIGITS, "--densities", "0.3", "0.30000000000000004")["searches"]
+    assert [one["file"] for one in found] == ["ticket-0.3.slt", "ticket-0.30000000000000004.slt"]
 
 
 def test_processes_share_one_search_not_several(

@@ -64,3 +64,10 @@ def test_others_are_refused() -> None:
         monks("monks-4")  # type: ignore[arg-type]
     with pytest.raises(DataError, match="'train' or 'test'"):
         monks_file("monks-1", "validation")  # type: ignore[arg-type]
+
+
+def test_files_go_to_a_folder_that_is_there(tmp_path: Path) -> None:
+    with pytest.raises(NotADirectoryError, match="existing folder"):
+        write_monks(tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    assert len(write_monks(tmp_path)) == 6

@@ -66,7 +66,23 @@ def test_the_joint_update_has_the_masks_of_the_published_one(small: MlpNet) -> N
         assert other["predicted_increase"] <= one["predicted_increase"] * (1 + 1e-9)
 
 
-@pytest.mark.parametrize("method", ["magnitude", "obd", "network-obs, 1 stage", "network-obs, 15 stages each"])
+def test_obd_in_rounds_and_the_control_are_what_they_are_called(small: MlpNet) -> None:
+    settings = {"dampings": (), "counts": (30_000,)}
+    once, rounds, random = (
+        replace(small, method=method, **settings).run()["densities"][0]  # type: ignore[arg-type]
+        for method in ("obd", "obd, 16 rounds", "random")
+    )
+    assert once["kept"] == rounds["kept"] == random["kept"] == 30_000
+    assert len(rounds["stats"]["rounds"]) == 16
+    assert rounds["stats"]["rounds"][0]["kept"] > 32_000
+    share = [one / size for one, size in zip(random["layers"], (31_360, 800, 200), strict=True)]
+    assert max(share) - min(share) < 0.1  # of no layer more than of others
+    assert random["predicted_increase"] is None
+
+
+@pytest.mark.parametrize(
+    "method", ["random", "magnitude", "obd", "network-obs, 1 stage", "network-obs, 15 stages each"]
+)
 def test_every_method_runs(small: MlpNet, method: mlpnet.Method) -> None:
     dampings = (0.1,) if METHODS[method] else ()
     run = replace(small, method=method, dampings=dampings, group=2, counts=(32_300, 32_200))

@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
-from experiments import MissingRuns, find, finished
+from experiments import MissingRuns, find, finished, small_obs
 from experiments._small_nets import Shape, Task, descend, fit
 from experiments.small_obs import GATES, METHODS, PUBLISHED, SmallOBS, least_saliencies, removed, share
 from paper_figs import fig08_small_obs
+from strongticket.data.monks import MONKS_INPUTS, monks
+from strongticket.mask import Mask
+from strongticket.pruning import OBS, Problem
 from strongticket.runs import Store, execute
 
 XOR = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
@@ -122,6 +127,52 @@ def test_saliencies_and_what_is_removed() -> None:
         np.testing.assert_allclose(pruned[where][others], (net[where] + change)[others], rtol=1e-9)
     assert np.diag(TASK.hessian(net, 1e-4) - TASK.hessian(net, 1e-3)).max() == 0.0  # the decay is the larger one
     assert float(np.diag(TASK.hessian(net, 1.0) - TASK.hessian(net, 0.0)).min()) == pytest.approx(0.999)
+
+
+class Net(nn.Module):
+    """A network of two layers, its weights in the order of `experiments._small_nets`."""
+
+    def __init__(self, shape: Shape, weights: np.ndarray) -> None:
+        super().__init__()
+        first, bias, second, last = (torch.as_tensor(part) for part in shape.parts(weights))
+        self.first, self.bias = nn.Parameter(first.clone()), nn.Parameter(bias.clone())
+        self.second, self.last = nn.Parameter(second.clone()), nn.Parameter(last.clone().reshape(1))
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        hidden = torch.tanh(inputs @ self.first.T + self.bias)
+        return torch.sigmoid(hidden @ self.second + self.last).unsqueeze(1)
+
+
+@pytest.mark.parametrize("problem", ["xor", "monks-1", "monks-2", "monks-3"])
+def test_the_pruner_does_what_the_formulas_here_say(problem: Any) -> None:
+    """What is asked for is met by `OBS` itself: the same weights go, and the others to the same values."""
+    run = next(run for run in SMALL if run.problem == problem)
+    if problem == "xor":
+        task = replace(TASK, decay=0.0)
+        nets = descend(task, run._start(task.shape, 1.0)[:8], rate=2.0, steps=4_000, goal=5e-4)[0]
+    else:
+        train = monks(problem)[0]
+        shape = Shape(MONKS_INPUTS, small_obs._HIDDEN[problem])
+        task = Task(shape, train.inputs(), np.where(train.labels == 1, run.high, run.low), run.decay)
+        nets = fit(task, run._start(shape, 0.5)[0], np.ones(shape.size, dtype=bool), 60)[None]
+    data = torch.from_numpy(task.inputs), torch.from_numpy(task.targets).unsqueeze(1)
+    surgeon = OBS(damping=max(run.damping, task.decay))
+    for net in nets:
+        module, kept = Net(task.shape, net), np.ones(task.shape.size, dtype=bool)
+        names = [name for name, _ in module.named_parameters()]
+        start = Mask({name: torch.ones_like(value, dtype=torch.bool) for name, value in module.named_parameters()})
+        pruned = Problem.of(module, data, loss="squared-error", names=names, start=start)
+        weights = net
+        for _ in range(1 if problem == "xor" else 3):  # XOR networks with a symmetry have exact ties after one
+            (pick,) = least_saliencies("obs", task, weights, kept, run.damping, 1)
+            weights = removed("obs", task, weights, kept, pick, run.damping)
+            kept[pick] = False
+            one = surgeon.prune(pruned, kept.sum() / len(kept))
+            found = torch.cat([one.weights[name].reshape(-1) for name in names])
+            assert one.stats["deleted"] == [pick]
+            np.testing.assert_allclose(found.numpy(), weights, rtol=1e-6, atol=1e-9)
+            assert (one.module()(data[0])[:, 0].numpy() > 0.5).tolist() == (task.outputs(weights) > 0.5).tolist()
+            pruned = pruned.at(one.weights, one.mask)
 
 
 def test_presets_and_refusals() -> None:

@@ -35,7 +35,7 @@ def test_torch_computes_the_same_and_masks_survive() -> None:
 
 def test_sparse_tensors_hold_what_is_not_zero() -> None:
     pruned = ScorePruner(Magnitude()).prune(Problem.of(net()), 0.3)
-    for name, weight in pruned.weights.items():
+    for weight in pruned.weights.values():
         coo = to_sparse(weight, "coo")
         assert torch.equal(coo.to_dense(), weight)
         assert coo.values().numel() == int(weight.count_nonzero())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from torch.nn import functional
 
 from strongticket.mask import Mask
 from strongticket.pruning import Loss, Problem, loss_function
+from strongticket.pruning.curvature import hessian
 from strongticket.pruning.curvature.diagonal import fisher_diagonal, ggn_diagonal
 from strongticket.pruning.curvature.hessian import fisher_matrix, ggn_matrix, hessian_diagonal, hessian_matrix
 from strongticket.pruning.curvature.products import (
@@ -189,7 +192,7 @@ def test_large_problems_and_bad_losses_are_refused() -> None:
     for make in (hessian_matrix, ggn_matrix, fisher_matrix, hessian_diagonal):
         with pytest.raises(ValueError, match=r"at most 5,000 weights, got 5,100: use diagonals"):
             make(large)
-    problem = Problem.of(nn.Linear(100, 2), (data[0], data[1] + 7))
+    problem = replace(Problem.of(nn.Linear(100, 2), data), labels=data[1] + 7)
     vector = torch.ones(200)
     for use in (hessian_matrix, ggn_matrix, fisher_matrix, gradient):
         with pytest.raises(ValueError, match=r"labels \[n\] in 0..1"):
@@ -199,3 +202,32 @@ def test_large_problems_and_bad_losses_are_refused() -> None:
             use(problem, vector)
         with pytest.raises(ValueError, match="over the 200 weights left"):
             use(problem, vector[1:])
+
+
+def test_dense_hessians_keep_within_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer examples and vectors at a time where a network saves more numbers for each; the matrix is the same."""
+    module = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.Tanh(), nn.Flatten(), nn.Linear(72, 2)).double()
+    problem = Problem.of(module, (torch.randn(20, 1, 6, 6, dtype=torch.float64), torch.arange(20) % 2))
+    whole = hessian_matrix(problem)
+    each = hessian._saved(problem, problem.live())
+    assert each > 3 * (36 + 72)  # at least what enters the layers
+    shapes: list[tuple[int, int]] = []
+    second, batches = hessian._second, Problem.batches
+
+    def watched(*args: Any) -> Tensor:
+        shapes.append((size[0], args[3].stop - args[3].start))
+        return second(*args)
+
+    size = [0]
+
+    def sized(self: Problem, chunk: int) -> Any:
+        size[0] = chunk
+        return batches(self, chunk)
+
+    monkeypatch.setattr(hessian, "_second", watched)
+    monkeypatch.setattr(Problem, "batches", sized)
+    for budget in (1, 5 * each, 100 * each):
+        monkeypatch.setattr(hessian, "BUDGET", budget)
+        shapes.clear()
+        torch.testing.assert_close(hessian_matrix(problem), whole, rtol=1e-10, atol=1e-12)
+        assert all(min(examples, 20) * vectors * each <= max(budget, each) for examples, vectors in shapes)

@@ -6,6 +6,7 @@ import copy
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 import torch
@@ -508,14 +509,14 @@ def test_what_has_no_curvature_is_refused() -> None:
         network = nn.Sequential(nn.Identity(), network, nn.Identity())
         if not any(True for _ in network.parameters()):
             network[0] = nn.Linear(3, 3)
-        problem = Problem.of(network, (examples, targets), loss=loss)
+        problem = replace(Problem.of(network), inputs=examples, labels=targets, loss=loss)  # past the checks of `of`
         for estimate in (ggn_diagonal, fisher_diagonal, monte_carlo_diagonal):
             with pytest.raises(ValueError, match=words):
                 estimate(problem)
     with pytest.raises(ValueError, match="give it data"):
         ggn_diagonal(Problem.of(module))
     problem = Problem.of(module, (inputs, labels))
-    with pytest.raises(ValueError, match="at least one example"):
+    with pytest.raises(ValueError, match="chunk as a whole number of at least 1"):
         ggn_diagonal(problem, chunk=0)
     for estimate in (monte_carlo_diagonal, hutchinson_diagonal):
         with pytest.raises(ValueError, match="at least one draw"):

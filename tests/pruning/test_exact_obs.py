@@ -1,6 +1,11 @@
 from __future__ import annotations
 
 import copy
+import gc
+import weakref
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -12,8 +17,13 @@ from strongticket.pruning import exact_obs
 from strongticket.pruning.abstract import AbstractPruner, Pruned
 from strongticket.pruning.exact_obs import ExactOBS
 from strongticket.pruning.layer_obs import LayerObs
+from strongticket.pruning.magnitude import Magnitude
 from strongticket.pruning.problem import Problem
+from strongticket.pruning.rows.layerwise import Block
+from strongticket.pruning.saliency import ScorePruner
 from strongticket.pruning.sparsegpt import SparseGPT
+from strongticket.pruning.structures import NofM
+from strongticket.training.loop import thread_count
 
 PRUNERS: list[AbstractPruner] = [
     ExactOBS(),
@@ -37,7 +47,7 @@ def network(seed: int = 0) -> nn.Sequential:
 
 def problem(seed: int = 0, n: int = 40, start: Mask | None = None) -> Problem:
     inputs = torch.randn(n, 8, generator=torch.Generator().manual_seed(seed))
-    return Problem.of(network(seed), (inputs, torch.zeros(n, dtype=torch.int64)), start=start)
+    return Problem.of(network(seed), (inputs, None), start=start)
 
 
 def image_problem(groups: int = 1, n: int = 30) -> Problem:
@@ -47,7 +57,7 @@ def image_problem(groups: int = 1, n: int = 30) -> Problem:
         nn.Linear(6 * 9, 3),
     )  # fmt: skip
     inputs = torch.randn(n, 2, 5, 5, generator=torch.Generator().manual_seed(1))
-    return Problem.of(layers, (inputs, torch.zeros(n, dtype=torch.int64)))
+    return Problem.of(layers, (inputs, None))
 
 
 def check(pruned: Pruned, given: Problem, density: float) -> None:
@@ -98,7 +108,7 @@ def test_dead_inputs_go_first_and_cost_nothing(pruner: AbstractPruner) -> None:
     layer.weight.data[:, 1] = 100.0
     inputs = torch.randn(30, 6, generator=torch.Generator().manual_seed(0))
     inputs[:, [1, 4]] = 0
-    given = Problem.of(layer, (inputs, torch.zeros(30, dtype=torch.int64)))
+    given = Problem.of(layer, (inputs, None))
     pruned = pruner.prune(given, 8 / 12)
     assert not pruned.mask["weight"][:, [1, 4]].any()
     assert pruned.stats["layer_loss"] == pytest.approx(0.0, abs=1e-9)
@@ -119,7 +129,7 @@ def test_fewer_examples_than_inputs_need_damping(pruner: AbstractPruner) -> None
 
 @pytest.mark.parametrize("pruner", PRUNERS, ids=str)
 def test_one_weight(pruner: AbstractPruner) -> None:
-    given = Problem.of(nn.Linear(1, 1), (torch.randn(4, 1), torch.zeros(4)))
+    given = Problem.of(nn.Linear(1, 1), (torch.randn(4, 1), None))
     assert [pruned.mask.count for pruned in pruner.path(given, (0.0, 1.0))] == [0, 1]
 
 
@@ -129,7 +139,7 @@ def test_a_convolution_is_a_linear_layer_of_unfolded_inputs(pruner: AbstractPrun
     torch.manual_seed(0)
     conv = nn.Conv2d(4, 6, 3, groups=groups, bias=False).double()
     inputs = torch.randn(20, 4, 4, 4, dtype=torch.float64)
-    ours = pruner.prune(Problem.of(conv, (inputs, torch.zeros(20))), 1 / 3)
+    ours = pruner.prune(Problem.of(conv, (inputs, None)), 1 / 3)
     columns = functional.unfold(inputs, 3).transpose(1, 2).reshape(20 * 4, groups, -1)
     for group in range(groups):
         linear = nn.Linear(36 // groups, 6 // groups, bias=False).double()
@@ -137,7 +147,7 @@ def test_a_convolution_is_a_linear_layer_of_unfolded_inputs(pruner: AbstractPrun
         linear.weight.data.copy_(conv.weight.data[span].flatten(1))
         kept = ours.mask["weight"][span].flatten(1)
         density = float(kept.double().mean())  # the groups of a layer share its budget
-        same = pruner.prune(Problem.of(linear, (columns[:, group], torch.zeros(80))), density)
+        same = pruner.prune(Problem.of(linear, (columns[:, group], None)), density)
         assert torch.equal(same.mask["weight"], kept)
         torch.testing.assert_close(same.weights["weight"], ours.weights["weight"][span].flatten(1))
 
@@ -171,7 +181,7 @@ def test_a_path_is_one_elimination_per_layer(monkeypatch: pytest.MonkeyPatch) ->
 def test_one_layer_gets_the_joint_optimum_of_its_mask() -> None:
     torch.manual_seed(0)
     layer, inputs = nn.Linear(7, 3).double(), torch.randn(50, 7, dtype=torch.float64)
-    given = Problem.of(layer, (inputs, torch.zeros(50)))
+    given = Problem.of(layer, (inputs, None))
     pruned = ExactOBS(damping=0.0, budget="hull").prune(given, 0.4)
     dense = inputs @ layer.weight.data.T
     for row in range(3):
@@ -187,7 +197,7 @@ def test_better_budgets_and_swaps_lower_the_loss() -> None:
     layer = nn.Linear(30, 20).double()
     mixed = torch.randn(200, 8, dtype=torch.float64) @ torch.randn(8, 30, dtype=torch.float64)
     inputs = torch.relu(mixed) + 0.2 * torch.randn(200, 30, dtype=torch.float64)
-    given = Problem.of(layer, (inputs, torch.zeros(200)))
+    given = Problem.of(layer, (inputs, None))
     losses = {
         name: pruner.prune(given, 0.2).stats["layer_loss"]
         for name, pruner in {
@@ -207,13 +217,23 @@ def test_better_budgets_and_swaps_lower_the_loss() -> None:
 
 
 def test_n_of_m() -> None:
-    given = problem()
-    pruned = ExactOBS(n_of_m=(2, 4)).prune(given, (2 * 2 * 6 + (2 + 2) * 5 + 3) / given.size)
-    for name, weight in pruned.weights.items():
-        for columns in torch.split(weight, 4, 1):
-            assert bool(((columns != 0).sum(1) <= 2).all()), name
-    with pytest.raises(ValueError, match="keeps 47 of 83 weights"):
-        ExactOBS(n_of_m=(2, 4)).prune(given, 0.5)
+    torch.manual_seed(2)
+    net, inputs = nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 4)), torch.randn(40, 8)
+    start = Mask({"0.weight": torch.rand(6, 8) < 0.6, "2.weight": torch.rand(4, 6) < 0.6})
+    for n, m, names in ((2, 4, ("0.weight",)), (1, 2, None), (2, 2, None)):
+        for left in (None, start if names is None else Mask({name: start[name] for name in names})):
+            given = Problem.of(net, (inputs, None), names=names, start=left)
+            by_score = ScorePruner(Magnitude(), structure=NofM(n, m)).prune(given, n / m)
+            pruned = ExactOBS(n_of_m=(n, m)).prune(given, n / m)
+            assert pruned.mask.counts == by_score.mask.counts
+            for name in given.names:
+                groups = (pruned.mask[name].view(-1, m).sum(1), given.start[name].view(-1, m).sum(1).clamp(max=n))
+                assert torch.equal(*groups)
+    for pruner in (ExactOBS(n_of_m=(2, 4)), ScorePruner(Magnitude(), structure=NofM(2, 4))):
+        with pytest.raises(ValueError, match=r"has the density 0\.5 only"):
+            pruner.prune(Problem.of(net, (inputs, None), names=["0.weight"]), 0.4)
+        with pytest.raises(ValueError, match="which groups of 4 do not divide"):
+            pruner.prune(Problem.of(net, (inputs, None)), 0.5)
 
 
 def test_results_do_not_depend_on_threads() -> None:
@@ -223,12 +243,69 @@ def test_results_do_not_depend_on_threads() -> None:
     assert one.stats == two.stats
 
 
+@pytest.mark.parametrize("pruner", PRUNERS, ids=str)
+def test_results_do_not_depend_on_the_threads_of_torch(pruner: AbstractPruner) -> None:
+    torch.manual_seed(0)
+    layers = nn.Sequential(nn.Linear(300, 100), nn.ReLU(), nn.Linear(100, 10))
+    mixed = torch.relu(torch.randn(400, 30) @ torch.randn(30, 300))
+    given, made = Problem.of(layers, (mixed, None)), []
+    for threads in (1, 2):
+        with thread_count(threads):
+            made.append(pruner.prune(given, 0.1))
+            assert torch.get_num_threads() == threads
+    one, two = made
+    assert one.mask == two.mask
+    assert all(torch.equal(one.weights[name], two.weights[name]) for name in one.weights)
+    assert one.stats == two.stats
+
+
+@pytest.mark.parametrize("pruner", [ExactOBS, LayerObs, SparseGPT], ids=str)
+def test_damping_that_is_lost_in_rounding_is_refused(pruner: Callable[..., AbstractPruner]) -> None:
+    torch.manual_seed(0)
+    given = Problem.of(nn.Linear(60, 4), (torch.randn(20, 60), None))
+    with pytest.raises(ValueError, match=r"singular.*damping"):
+        pruner(damping=1e-15).prune(given, 0.3)
+    assert pruner(damping=1e-6).prune(given, 0.3).mask.count == 72
+
+
+def test_an_order_that_was_lost_in_rounding_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = problem()
+    remove = exact_obs.remove_in_order
+
+    def worse(*arguments: Any, **settings: Any) -> Any:
+        removal = remove(*arguments, **settings)
+        return replace(removal, losses=removal.losses * 1.01)
+
+    monkeypatch.setattr(exact_obs, "remove_in_order", worse)
+    with pytest.raises(ValueError, match="do not add up: use more damping"):
+        ExactOBS().prune(given, 0.5)
+
+
+@pytest.mark.parametrize("pruner", [ExactOBS(), SparseGPT()], ids=str)
+def test_the_model_of_a_layer_is_let_go_before_the_next_is_made(
+    pruner: AbstractPruner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[weakref.ref[Tensor]] = []
+    build = Block.of
+
+    def watched(*arguments: Any) -> Block:
+        gc.collect()
+        assert not any(matrix() is not None for matrix in made)
+        block = build(*arguments)
+        made.append(weakref.ref(block.hessian))
+        return block
+
+    monkeypatch.setattr(Block, "of", watched)
+    pruner.path(problem(), (0.5, 0.2))
+    assert len(made) == 3
+
+
 def test_sequential_fits_are_joint_least_squares() -> None:
     """Each layer's survivors and bias against lstsq of the dense outputs on the pruned network's inputs."""
     torch.manual_seed(0)
     dense = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3)).double()
     inputs = torch.randn(60, 6, dtype=torch.float64)
-    given = Problem.of(dense, (inputs, torch.zeros(60)))
+    given = Problem.of(dense, (inputs, None))
     pruned = ExactOBS(damping=0.0, sequential=True).prune(given, 0.5)
     before, target = inputs, inputs
     for k in (0, 2):
@@ -247,7 +324,7 @@ def test_sequential_fits_are_joint_least_squares() -> None:
 
 def test_sequential_pruning_keeps_outputs_closer() -> None:
     given = problem(n=300)
-    inputs, _ = given.data
+    inputs = given.examples
     dense = given.module(inputs)
 
     def error(pruned: Pruned) -> float:
@@ -265,7 +342,7 @@ def test_sequential_refuses_layers_that_are_not_called() -> None:
         def forward(self, given: Tensor) -> Tensor:
             return self.used(given)
 
-    given = Problem.of(Partly(), (torch.randn(9, 3), torch.zeros(9)))
+    given = Problem.of(Partly(), (torch.randn(9, 3), None))
     for pruner in (ExactOBS(sequential=True), ExactOBS(), SparseGPT()):
         with pytest.raises(ValueError, match="never called"):
             pruner.prune(given, 0.5)

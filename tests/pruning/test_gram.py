@@ -33,7 +33,7 @@ def made(name: str, seed: int = 0) -> tuple[nn.Module, Tensor]:
 def test_the_form_is_the_squared_change_of_the_outputs(name: str, batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
     layer, inputs = made(name)
     monkeypatch.setattr(gram_module, "_CHUNK", 500)
-    problem = Problem.of(layer, (inputs, torch.zeros(len(inputs))))
+    problem = Problem.of(layer, (inputs, None))
     grams, (own,) = layer_grams(problem, batch=batch), linear_maps(problem)
     change = torch.randn(own.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     probe = copy.deepcopy(layer).double()
@@ -49,7 +49,7 @@ def test_the_form_is_the_squared_change_of_the_outputs(name: str, batch: int, mo
 def test_a_layer_used_twice_adds_up_and_an_unused_one_is_refused() -> None:
     layer = nn.Linear(3, 3, bias=False)
     inputs = torch.randn(6, 3)
-    labels = torch.zeros(6)
+    labels = None
     twice = layer_grams(Problem.of(nn.Sequential(layer, layer), (inputs, labels)))["0.weight"]
     both = torch.cat([inputs, layer(inputs)]).detach().double()
     torch.testing.assert_close(twice[0], both.T @ both / 6)
@@ -78,7 +78,7 @@ def test_overflow_is_refused() -> None:
     network = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     network[0].weight.data.fill_(1e38)
     with pytest.raises(ValueError, match=r"1\.weight hold NaN or infinite"):
-        layer_grams(Problem.of(network, (torch.full((3, 2), 1e3), torch.zeros(3))))
+        layer_grams(Problem.of(network, (torch.full((3, 2), 1e3), None)))
 
 
 def test_layers_in_the_order_of_their_calls() -> None:
@@ -90,7 +90,7 @@ def test_layers_in_the_order_of_their_calls() -> None:
         def forward(self, given: Tensor) -> Tensor:
             return self.last(self.first(given))
 
-    problem = Problem.of(Backwards(), (torch.randn(3, 4), torch.zeros(3)))
+    problem = Problem.of(Backwards(), (torch.randn(3, 4), None))
     assert [own.layer for own in calling_order(problem, linear_maps(problem))] == ["first", "last"]
 
 
@@ -106,7 +106,7 @@ def test_cross_moments_give_the_least_squares_fit_with_bias(name: str) -> None:
             return given + 0.3 * torch.sin(5 * given)
 
     noisy[0] = Noise()
-    problem = Problem.of(dense, (inputs, torch.zeros(len(inputs))))
+    problem = Problem.of(dense, (inputs, None))
     (own,) = linear_maps(problem)
     moments = cross_gram(noisy, problem.module, own, problem, batch=7)
     for group in range(own.groups):
@@ -119,3 +119,33 @@ def test_cross_moments_give_the_least_squares_fit_with_bias(name: str) -> None:
         solved = torch.linalg.solve(moments.own[group], moments.cross[group] @ weight.T).T
         torch.testing.assert_close(solved, fit.detach(), rtol=1e-8, atol=1e-10)
         torch.testing.assert_close(moments.dense[group], zd.T @ zd / len(inputs))
+
+
+def test_one_parameter_of_two_layers_is_refused() -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.c = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 2)
+            self.b.weight = self.a.weight
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            return self.c(self.b(self.a(inputs)))  # type: ignore[no-any-return]
+
+    data = (torch.randn(5, 4), None)
+    with pytest.raises(ValueError, match=r"\['a.weight', 'b.weight'\] are one parameter"):
+        linear_maps(Problem.of(Tied(), data))
+    assert [own.name for own in linear_maps(Problem.of(Tied(), data, names=["c.weight"]))] == ["c.weight"]
+
+
+def test_a_layer_called_by_the_name_of_its_argument_is_heard() -> None:
+    class Named(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(4, 2)
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            return self.layer(input=inputs)  # type: ignore[no-any-return]
+
+    inputs = torch.randn(5, 4)
+    (found,) = layer_grams(Problem.of(Named(), (inputs, None))).values()
+    torch.testing.assert_close(found[0], inputs.double().T @ inputs.double() / 5)

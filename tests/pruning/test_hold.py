@@ -258,3 +258,24 @@ def test_modules_that_are_held_can_be_collected() -> None:
     del module
     gc.collect()
     assert seen() is None
+
+
+def test_sparse_gradients_of_an_embedding_are_held() -> None:
+    generator = torch.Generator().manual_seed(0)
+    mask = Mask({"weight": torch.rand(5, 3, generator=generator) < 0.5})
+    layers = [nn.Embedding(5, 3, sparse=sparse) for sparse in (True, False)]
+    start = torch.randn(5, 3, generator=generator)
+    for layer in layers:
+        layer.weight.data.copy_(start)
+        with hold(layer, mask):
+            optimiser = torch.optim.SGD(layer.parameters(), lr=0.1)
+            for words in ([0, 1, 1], [4, 0, 2]):
+                optimiser.zero_grad()
+                layer(torch.tensor(words)).square().sum().backward()
+                optimiser.step()
+        assert not bool(layer.weight[~mask["weight"]].any())
+    sparse, dense = layers
+    assert sparse.weight.grad is not None
+    assert sparse.weight.grad.is_sparse
+    torch.testing.assert_close(sparse.weight, dense.weight)
+    assert bool((sparse.weight[mask["weight"]] != start[mask["weight"]]).any())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -176,9 +177,9 @@ def test_the_first_order_term_is_that_of_groups() -> None:
 
 def test_stages_start_from_where_the_last_one_ended() -> None:
     problem = tiny(5, 20)
-    method = NetworkObs(samples=10, damping=0.1, stages=3)
+    method = NetworkObs(samples=10, group=1, damping=0.1, stages=3)
     ends = stage_counts(32, 8, 3)
-    now, increase = problem, 0.0
+    now, increase, gains = problem, 0.0, []
     for stage, end in enumerate(ends):
         index = flat_start(now)
         gradients = sample_gradients(now, count=10, draw=stage)[:, index]
@@ -190,12 +191,67 @@ def test_stages_start_from_where_the_last_one_ended() -> None:
         values[index] = joint_update(start, inverse, gone)
         left = torch.ones(len(index), dtype=torch.bool)
         left[gone] = False
-        increase += joint_increase(start, inverse, gone) - float(mean @ inverse @ mean) / 2
+        gains.append(-float(mean @ inverse @ mean) / 2)
+        increase += joint_increase(start, inverse, gone) + gains[-1]
         now = now.at(split_flat(now, values), flat_mask(now, index[left]))
     (pruned,) = method.path(problem, [0.25])
     assert pruned.mask == now.start
     torch.testing.assert_close(flat(pruned), flat_weights(now), rtol=1e-6, atol=1e-8)
     assert pruned.predicted_increase == pytest.approx(increase, rel=1e-6)
+    assert [step["predicted"] for step in pruned.stats["newton"]] == pytest.approx(gains)
+
+
+def test_several_stages_have_defaults_of_their_own_and_tell_what_their_steps_did() -> None:
+    """A trained network survives; with the settings of one stage the first step wrecks it, and the stats say so."""
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(600, 12, generator=generator)
+    labels = (inputs @ torch.randn(12, 4, generator=generator)).argmax(1)
+    net = nn.Sequential(nn.Linear(12, 30), nn.ReLU(), nn.Linear(30, 4))
+    for parameter in net.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=generator) / 3
+    optimiser = torch.optim.Adam(net.parameters(), lr=0.02)
+    for _ in range(150):
+        optimiser.zero_grad()
+        nn.functional.cross_entropy(net(inputs), labels).backward()
+        optimiser.step()
+    problem = Problem.of(net, (inputs, labels))
+
+    def right(pruned: Pruned) -> float:
+        return float((pruned.module()(inputs).argmax(1) == labels).float().mean())
+
+    method = NetworkObs(samples=30, stages=3)
+    good, bad = method.prune(problem, 0.5), replace(method, group=1, damping=1e-5).prune(problem, 0.5)
+    assert (good.stats["group"], good.stats["damping"]) == (16, 1e-3)
+    assert right(good) > 0.9 > right(bad) + 0.1
+    off = [max(abs(step["elsewhere"] - step["predicted"]) for step in one.stats["newton"]) for one in (good, bad)]
+    assert off[0] < 0.1 < off[1]
+    once = NetworkObs(samples=30).prune(problem, 0.5)
+    assert (once.stats["group"], once.stats["damping"]) == (1, 1e-5)
+    assert "newton" not in once.stats
+    few = Problem.of(net, (inputs[:9], labels[:9]))  # fewer examples than a group
+    assert NetworkObs(stages=2).prune(few, 0.5).stats["group"] == 9
+
+
+def test_predictions_are_those_of_the_model_in_float64() -> None:
+    """Losses that are added up along a path in float32 are some tenths of a percent off at its end."""
+    generator = torch.Generator().manual_seed(0)
+    net = nn.Sequential(nn.Linear(60, 30), nn.Tanh(), nn.Linear(30, 3))
+    for parameter in net.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=generator) / 3
+    data = torch.randn(200, 60, generator=generator), torch.randint(3, (200,), generator=generator)
+    problem = Problem.of(net, data)
+    fisher = LowRankFisher(sample_gradients(problem), 1e-6)
+    for pruned in NetworkObs(damping=1e-6).path(problem, [0.3, 0.0]):
+        expected = fisher.quadratic(flat(pruned) - flat_weights(problem).double())
+        assert pruned.predicted_increase == pytest.approx(expected, rel=1e-6)
+
+
+def test_more_gradients_than_fit_are_refused_before_they_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = tiny()
+    monkeypatch.setattr("strongticket.pruning._checks._memory", lambda device: 1000)
+    monkeypatch.setattr("strongticket.pruning.network_obs.sample_gradients", None)
+    with pytest.raises(ValueError, match=r"more than .* fewer samples, or WoodFisher with blocks"):
+        NetworkObs().prune(problem, 0.5)
 
 
 @pytest.mark.parametrize("options", [{}, {"stages": 4}, {"stages": 2, "each": True}, {"stages": 3, "group": 2}])
@@ -297,12 +353,21 @@ def test_the_exponential_schedule_is_the_published_one() -> None:
         ({"damping": float("nan")}, "above 0"),
         ({"stages": 0}, "at least 1"),
         ({"samples": 0}, "at least 1"),
+        ({"samples": 2.5}, "whole number"),
+        ({"stages": True}, "whole number"),
         ({"schedule": "cubic"}, "schedule"),
     ],
 )
 def test_bad_options_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         NetworkObs(**options)
+
+
+def test_bad_stages_are_refused() -> None:
+    with pytest.raises(ValueError, match="schedule"):
+        stage_counts(10, 5, 2, "nonsense")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="down to 0 to 10"):
+        stage_counts(10, 11, 2)
 
 
 def test_bad_problems_are_refused() -> None:

@@ -111,3 +111,18 @@ def test_bad_parameters_and_networks_are_refused() -> None:
             OBD(curvature).score(bad)  # type: ignore[arg-type]
         with pytest.raises(ValueError, match="give it data"):
             OBD(curvature).score(Problem.of(nn.Linear(3, 2)))  # type: ignore[arg-type]
+
+
+def test_predictions_have_the_sign_of_the_curvature() -> None:
+    """Where the loss bends down in some weights, ranks go by size, but what is predicted adds up with signs."""
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3), nn.Tanh()).double()
+    data = torch.randn(9, 4, dtype=torch.float64), 3 * torch.randn(9, 3, dtype=torch.float64)
+    problem, method = Problem.of(module, data, loss="squared-error"), OBD("hessian")
+    diagonal, scores = method.diagonal(problem), method.score(problem)
+    ranks, increase = method.score_and_increase(problem)
+    assert min(float(value.min()) for value in diagonal.values()) < 0
+    for name, weight in problem.weights.items():
+        assert torch.equal(ranks[name], scores[name])
+        torch.testing.assert_close(scores[name], diagonal[name].abs() * weight.square() / 2)
+        torch.testing.assert_close(increase[name], diagonal[name] * weight.square() / 2)

@@ -182,6 +182,73 @@ def test_singular_and_indefinite_matrices_are_refused_with_advice(spectrum: list
     inverse_by_cholesky(torch.diag(torch.tensor([1e-12, 1.0, 1e12], dtype=torch.float64)))
 
 
+@given(st.integers(0, 2**32), st.integers(1, 12), st.sampled_from([1e-3, 1.0, 1e3, 1e6, 1e9]), st.booleans())
+def test_the_damping_advised_is_enough(seed: int, n: int, size: float, single: bool) -> None:
+    """Of singular and of indefinite matrices, in both precisions."""
+    generator = torch.Generator().manual_seed(seed)
+    factor = torch.randn(n, max(1, n // 2), generator=generator, dtype=torch.float64)
+    matrix = size * (factor @ factor.T if seed % 2 and n > 1 else -factor @ factor.T)
+    matrix = (matrix + matrix.T) / 2
+    matrix = matrix.float() if single else matrix
+    with pytest.raises(SingularCurvature) as caught:
+        inverse_by_cholesky(matrix)
+    advised = float(str(caught.value).split("take a damping of ")[1].split(" or more")[0])
+    inverse_by_cholesky(matrix + advised * torch.eye(n, dtype=matrix.dtype))
+    if float(matrix.diagonal().min()) < 0:  # with some damping on the diagonal already, the advice is about the whole
+        with pytest.raises(SingularCurvature) as again:
+            inverse_by_cholesky(matrix + advised / 2 * torch.eye(n, dtype=matrix.dtype), damping=advised / 2)
+        total = float(str(again.value).split("take a damping of ")[1].split(" or more")[0])
+        inverse_by_cholesky(matrix + total * torch.eye(n, dtype=matrix.dtype))
+
+
+def test_the_recursion_refuses_what_it_cannot_invert_and_takes_columns_in_parts() -> None:
+    columns = torch.randn(9, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(
+        inverse_by_recursion(iter(torch.split(columns, 2)), 0.1, 9), inverse_by_recursion(columns, 0.1)
+    )
+    for scale, damping in ((1e4, 1e-8), (1e3, 1e-12)):
+        with pytest.raises(SingularCurvature, match="take a damping of"):
+            inverse_by_recursion(columns[:3] * scale, damping)
+    uneven = columns * torch.tensor([1e6, 1, 1, 1, 1, 1], dtype=torch.float64)  # condition numbers forgive this, not it
+    with pytest.raises(SingularCurvature):
+        inverse_by_recursion(uneven, 1e-8)
+    for bad in (columns.long(), columns * torch.nan, columns[0]):
+        with pytest.raises(ValueError, match="finite floating-point columns"):
+            inverse_by_recursion(bad, 0.1)
+    with pytest.raises(ValueError, match="whole number"):
+        inverse_by_recursion(columns, 0.1, 0)
+    with pytest.raises(ValueError, match="count of examples"):
+        inverse_by_recursion([columns], 0.1)
+
+
+def test_sets_are_indices_or_flags() -> None:
+    _, hessian, weights = quadratic(1, 5, 10.0)
+    inverse = inverse_by_cholesky(hessian)
+    flags = torch.tensor([False, True, False, True, True])
+    for given_set in (flags, flags.tolist(), flags.numpy()):
+        assert joint_increase(weights, inverse, given_set) == joint_increase(weights, inverse, [1, 3, 4])
+        assert torch.equal(joint_update(weights, inverse, given_set), joint_update(weights, inverse, [1, 3, 4]))
+    with pytest.raises(ValueError, match="flags"):
+        joint_update(weights, inverse, flags[:4])
+    with pytest.raises(ValueError, match="whole numbers"):
+        joint_update(weights, inverse, torch.tensor([0.7]))
+
+
+def test_matrices_and_steps_that_make_no_sense_are_refused() -> None:
+    _, hessian, weights = quadratic(0, 3, 10.0)
+    inverse = inverse_by_cholesky(hessian)
+    with pytest.raises(ValueError, match=r"matrix \[n, n\]"):
+        inverse_by_cholesky(hessian[:2])
+    with pytest.raises(ValueError, match="symmetric"):
+        inverse_by_cholesky(torch.tensor([[2.0, 5.0], [0.0, 2.0]]))
+    with pytest.raises(ValueError, match="weights hold NaN"):
+        obs_order(weights * torch.tensor([1.0, torch.nan, 1.0]), inverse, 1)
+    with pytest.raises(ValueError, match="at most 3 steps"):
+        obs_order(weights, inverse, 4)
+    with pytest.raises(ValueError, match="whole number"):
+        obs_order(weights, inverse, -1)
+
+
 # ---------------------------------------------------------------- networks
 
 
@@ -307,7 +374,7 @@ def test_a_quadratic_loss_grows_exactly_as_predicted(at_minimum: bool, recompute
 
 
 def test_densities_do_not_depend_on_each_other() -> None:
-    problem, surgeon = classified(), OBS(damping=1e-3, recompute=7, newton=True)
+    problem, surgeon = classified(), OBS(damping=0.1, recompute=7, newton=True)
     path = surgeon.path(problem, [0.3, 0.8, 0.3])
     for density, pruned in zip([0.3, 0.8, 0.3], path, strict=True):
         alone = surgeon.prune(problem, density)
@@ -394,11 +461,38 @@ def test_what_cannot_be_pruned_is_refused() -> None:
         ({"inverse": "recursion", "damping": 0.0}, "recursion"),
         ({"inverse": "recursion", "curvature": "hessian"}, "recursion"),
         ({"recompute": 0}, "at least 1"),
+        ({"recompute": 1.5}, "whole number"),
+        ({"chunk": 0}, "whole number"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         OBS(**options)
+
+
+@pytest.mark.parametrize("recompute", [None, 5])
+def test_a_newton_step_that_raises_the_loss_is_refused(recompute: int | None) -> None:
+    problem = classified()
+    with pytest.raises(ValueError, match=r"Newton step raises the mean loss from .* raise the damping, 1e-05"):
+        OBS(damping=1e-5, newton=True, recompute=recompute).prune(problem, 0.5)
+    OBS(damping=0.1, newton=True, recompute=recompute).prune(problem, 0.5)
+
+
+@pytest.mark.parametrize("curvature", ["outer-product", "ggn", "hessian"])
+def test_chunks_do_not_matter(curvature: Any) -> None:
+    problem = classified()
+    for inverse in ("cholesky", "recursion") if curvature != "hessian" else ("cholesky",):
+        one, other = (OBS(curvature, 0.5, inverse, chunk=chunk).prune(problem, 0.3) for chunk in (None, 7))  # type: ignore[arg-type]
+        assert one.stats["deleted"] == other.stats["deleted"]
+        assert one.predicted_increase == pytest.approx(other.predicted_increase, rel=1e-9)
+
+
+def test_the_advice_for_an_indefinite_hessian_is_a_damping_that_works() -> None:
+    problem = classified()
+    with pytest.raises(SingularCurvature) as caught:
+        OBS(curvature="hessian", damping=1e-3).prune(problem, 0.5)
+    advised = float(str(caught.value).split("take a damping of ")[1].split(" or more")[0])
+    OBS(curvature="hessian", damping=advised).prune(problem, 0.5)
 
 
 class Xor(nn.Module):

@@ -328,10 +328,32 @@ def test_bad_data_is_refused_and_pruned_weights_have_none() -> None:
         recursion_diagonal(Problem.of(module, (data[0], data[1] + 5)))
     with pytest.raises(ValueError, match="give it data"):
         recursion_diagonal(Problem.of(module))
-    with pytest.raises(ValueError, match="at least one example"):
+    with pytest.raises(ValueError, match="chunk as a whole number of at least 1"):
         recursion_diagonal(Problem.of(module, data), chunk=0)
     mask = {"0.weight": torch.eye(3).bool(), "2.weight": torch.zeros(2, 3).bool()}
     problem = Problem.of(module, data)
     found = recursion_diagonal(problem.at({}, type(problem.start)(mask)))
     assert not bool(found["0.weight"][~mask["0.weight"]].any())
     assert not bool(found["2.weight"].any())
+
+
+class Summed(nn.Module):
+    """Two branches that `torch.add` sums, by position or by keyword."""
+
+    def __init__(self, keyword: bool) -> None:
+        super().__init__()
+        self.keyword = keyword
+        self.a, self.b = nn.Linear(4, 3), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.add(self.a(x), other=self.b(x)) if self.keyword else self.a(x) + self.b(x)
+
+
+def test_a_sum_by_keyword_is_the_same_sum() -> None:
+    positional, keyword = Summed(False), Summed(True)
+    keyword.load_state_dict(positional.state_dict())
+    data = torch.randn(6, 4), torch.arange(6) % 3
+    ours, theirs = (recursion_diagonal(Problem.of(module, data)) for module in (keyword, positional))
+    assert float(theirs["b.weight"].min()) > 0
+    for name, value in theirs.items():
+        torch.testing.assert_close(ours[name], value)

@@ -260,3 +260,20 @@ def test_kernels_know_what_is_compiled_into_them() -> None:
         constant = f'{name[:-3].upper()}_DIGEST = "{digests[name]}"'
         for user in users:
             assert constant in (folder / user).read_text(), f"set {constant} in {user}"
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("shared", [True, False])
+def test_the_lower_triangle_is_all_that_is_read(backend: str, shared: bool) -> None:
+    weight, hessian = problem(3, 40, 0)
+    inverse = inverse_of(hessian)
+    spoilt = inverse.tril() + torch.full_like(inverse, 1e3).triu(1)
+    if not shared:
+        inverse, spoilt = (matrix.repeat(3, 1, 1) for matrix in (inverse, spoilt))
+    if backend == "numba":
+        pytest.importorskip("numba")
+    ours, theirs = (remove_in_order(weight, given, backend=backend) for given in (spoilt, inverse.tril()))  # type: ignore[arg-type]
+    expected = remove_in_order(weight, inverse, backend=backend)  # type: ignore[arg-type]
+    for removal in (ours, theirs):
+        assert torch.equal(removal.order, expected.order)
+        torch.testing.assert_close(removal.losses, expected.losses)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from itertools import pairwise
 
 import pytest
 import torch
@@ -14,15 +15,19 @@ from torch import Tensor, nn
 from strongticket import Mask
 from strongticket.pruning import (
     AbstractSchedule,
+    ExactOBS,
     Gradual,
     Iterative,
     Magnitude,
+    Neurons,
+    NofM,
     OneShot,
     Problem,
     Retraining,
     Rounds,
     ScorePruner,
     Taylor,
+    pruner_of,
     train_held,
 )
 from strongticket.training import Recipe
@@ -58,7 +63,7 @@ def test_gradual_is_the_cubic_of_the_fraction_removed(n: int, a: Fraction, b: Fr
 def test_iterative_keeps_the_same_fraction_each_time(n: int, a: float, b: float) -> None:
     start, target = max(a, b), min(a, b)
     found = (start, *Iterative(n).densities(start, target))
-    for before, after in zip(found, found[1:], strict=False) if target < start else ():
+    for before, after in pairwise(found) if target < start else ():
         assert math.isclose(after / before, (target / start) ** (1 / n), rel_tol=1e-9)
     assert Iterative(4).densities(1.0, 0.0) == (0.75, 0.5, 0.25, 0.0)
 
@@ -133,3 +138,24 @@ def test_training_with_another_loss_is_refused() -> None:
     problem = Problem.of(net(), (data()[0], torch.zeros(40, 3)), loss="squared-error")
     with pytest.raises(ValueError, match="cross-entropy"):
         Rounds(ScorePruner(Taylor()), retraining=Retraining("digits")).prune(problem, 0.5)
+
+
+def test_rounds_start_where_the_structure_does() -> None:
+    narrow = Mask({"0.weight": (torch.arange(6) == 2).expand(9, 6)})  # a weight of each neuron: all neurons are left
+    problem = Problem.of(net(), names=["0.weight"], start=narrow)
+    pruner = Rounds(ScorePruner(Magnitude(), structure=Neurons()), Iterative(2))
+    assert pruner.start_density(problem) == 1.0
+    assert Rounds(ScorePruner(Magnitude())).start_density(problem) == 1 / 6
+    pruned = pruner.prune(problem, 0.33)
+    assert [entry["kept"] for entry in pruned.stats["rounds"]] == [5, 3]
+
+
+def test_rounds_to_the_one_density_of_n_of_m_are_refused() -> None:
+    structured = ScorePruner(Magnitude(), structure=NofM(2, 4))
+    for pruner in (structured, ExactOBS(n_of_m=(2, 4))):
+        for schedule in (Iterative(2), Gradual(3)):
+            with pytest.raises(ValueError, match=r"NofM\(2, 4\) has the one density 0.5"):
+                Rounds(pruner, schedule)
+        assert Rounds(pruner, OneShot()).pruner == Rounds(pruner, Iterative(1)).pruner == pruner
+    with pytest.raises(ValueError, match="leave the schedule 'iterative' out"):
+        pruner_of("exact-obs", structure=NofM(1, 2), schedule=Iterative(3))

@@ -145,7 +145,7 @@ def test_scores_that_need_data_refuse_none_and_losses_that_are_not_finite(score:
         score.score(Problem.of(net()))
     wild = net()
     wild[0].weight.data.fill_(3e38)
-    with pytest.raises((ValueError, RuntimeError), match="nan|NaN|inf"):
+    with pytest.raises((ValueError, RuntimeError), match=r"nan|NaN|inf"):
         score.score(Problem.of(wild, (3e38 * torch.ones(4, 5), torch.zeros(4, dtype=torch.int64))))
 
 

@@ -16,7 +16,7 @@ def layer_problem(rows: int, d: int, seed: int = 0) -> tuple[Problem, Tensor, Te
     inputs = torch.relu(torch.randn(4 * d, d, dtype=torch.float64) @ torch.randn(d, d, dtype=torch.float64))
     hessian = inputs.T @ inputs / len(inputs)
     hessian += 0.01 * hessian.diagonal().mean() * torch.eye(d)
-    return Problem.of(layer, (inputs, torch.zeros(len(inputs)))), layer.weight.data.clone(), hessian
+    return Problem.of(layer, (inputs, None)), layer.weight.data.clone(), hessian
 
 
 def literal(weight: Tensor, hessian: Tensor, density: float, width: int) -> Tensor:

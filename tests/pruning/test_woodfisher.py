@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from strongticket.mask import Mask
+from strongticket.pruning import woodfisher
 from strongticket.pruning._flat import flat_start, flat_weights
 from strongticket.pruning.abstract import Pruned
 from strongticket.pruning.curvature.fisher import recursion_inverse
@@ -148,8 +149,49 @@ def test_equal_scores_leave_the_highest_index() -> None:
     assert WoodFisher().prune(problem, 0.5).mask["weight"].tolist() == [[False, False, True, True]]
 
 
+@pytest.mark.parametrize("update", get_args(Update))
+@pytest.mark.parametrize("held", [12 * 8 * 6, 12 * 8 * 3, 1])
+def test_blocks_need_the_gradients_of_a_few_weights_at_a_time(
+    held: int, update: Update, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = Mask({"0.weight": torch.rand(4, 5) < 0.8, "2.weight": torch.rand(3, 4) < 0.8})
+    problem, method = tiny(6, start=start), WoodFisher(block=3, update=update)
+    together = method.path(problem, [0.6, 0.2])
+    widths: list[int] = []
+
+    def watched(*args: Any, columns: Tensor, **options: Any) -> Tensor:
+        widths.append(len(columns))
+        return sample_gradients(*args, columns=columns, **options)
+
+    monkeypatch.setattr(woodfisher, "_HELD", held)
+    monkeypatch.setattr(woodfisher, "sample_gradients", watched)
+    for one, other in zip(method.path(problem, [0.6, 0.2]), together, strict=True):
+        assert one.mask == other.mask
+        torch.testing.assert_close(flat(one), flat(other), rtol=1e-10, atol=1e-12)
+        assert one.predicted_increase == pytest.approx(other.predicted_increase, rel=1e-10)
+    assert max(widths) <= max(3, held // 96)
+    assert len(widths) > 2
+
+
+def test_more_gradients_than_fit_are_refused_before_they_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = tiny()
+    monkeypatch.setattr("strongticket.pruning._checks._memory", lambda device: 1000)
+    with pytest.raises(ValueError, match=r"takes about .* fewer samples, or blocks"):
+        WoodFisher().prune(problem, 0.5)
+    WoodFisher(block=4).prune(problem, 0.5)
+
+
 @pytest.mark.parametrize(
-    "options", [{"damping": 0.0}, {"samples": 0}, {"group": 0}, {"block": 0}, {"update": "all"}, {"allocation": "none"}]
+    "options",
+    [
+        {"damping": 0.0},
+        {"samples": 0},
+        {"samples": 2.5},
+        {"group": 0},
+        {"block": 0},
+        {"update": "all"},
+        {"allocation": "none"},
+    ],
 )
 def test_bad_options_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="expected"):

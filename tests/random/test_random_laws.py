@@ -136,7 +136,7 @@ def test_values_follow_the_law(law):
     x = law.values(2024, "moments", 0, n, dtype="float64")
     variance = float(law.variance)
     assert abs(x.mean()) < 4 * math.sqrt(variance / n)
-    if law is not SIGN:
+    if law in (UNIFORM23, NORMAL_TAB1):  # hyperbolic laws: see test_hyperbolic_law.py
         spread = math.sqrt(((x**2 - variance) ** 2).mean())
         assert abs((x**2).mean() - variance) < 4 * spread / math.sqrt(n)
         exact = stats.norm() if law is NORMAL_TAB1 else stats.uniform(-1, 2)
@@ -181,8 +181,8 @@ def test_laws_are_named_values():
     for law in LAWS:
         assert random.law(law.name) is law
         assert pickle.loads(pickle.dumps(law)) == law
-    assert len(set(LAWS)) == 3
-    with pytest.raises(ValueError, match="expected one of uniform23, sign, normal-tab1, got 'normal'"):
+    assert len(set(LAWS)) == len(LAWS) >= 5
+    with pytest.raises(ValueError, match=r"expected one of uniform23, sign, normal-tab1, .*, got 'normal'"):
         random.law("normal")
     with pytest.raises(AttributeError):
         UNIFORM23.name = "mine"  # type: ignore[misc]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -23,6 +26,7 @@ from strongticket.search import (
     Multicoated,
     ScoreOptimiser,
     Searcher,
+    SignedSupermask,
     SignedTopK,
     Threshold,
     find,
@@ -74,7 +78,7 @@ NEW: list[AbstractMethod] = [
 ]
 
 
-@pytest.mark.filterwarnings("ignore:density .* keeps nothing:UserWarning")
+@pytest.mark.filterwarnings("ignore:.* keeps nothing:UserWarning")
 @pytest.mark.parametrize("method", NEW, ids=repr)
 def test_each_learns_resumes_and_leaves_a_ticket_that_is_its_module(method: AbstractMethod) -> None:
     whole, first = searcher_of(method), searcher_of(method)
@@ -108,6 +112,61 @@ def test_old_states_still_read_as_the_same_methods() -> None:
     assert "frozen=Frozen(dropped=0.1, kept=0.0)" in repr(EdgePopup(0.3, frozen=Frozen(0.1)))
     assert "annealing=Levels(count=3, dense_first=True)" in repr(Biprop(annealing=Levels(3, dense_first=True)))
     assert "unflag=True" in repr(GemMiner(unflag=True))
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 2.5, True, math.nan, "3"])
+def test_numbers_of_things_are_whole(wrong: Any) -> None:
+    for make in (
+        lambda: EdgePopup(0.3, levels=wrong),
+        lambda: Levels(wrong),
+        lambda: CubicRamp(steps=wrong),
+        lambda: GemMiner(stages=wrong),
+        lambda: IteRand(period=wrong),
+    ):
+        with pytest.raises(ValueError, match=">= 1, a whole number"):
+            make()
+    assert EdgePopup(0.3, levels=np.int64(2)).density_at(1.0) == 0.3  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("method", [*NEW, Bernoulli(), SignedSupermask(), SignedTopK()], ids=repr)
+def test_laws_of_scores_are_looked_at(method: AbstractMethod) -> None:
+    assert replace(method, score_init="unit").score_init == "unit"  # type: ignore[type-var, attr-defined]
+    with pytest.raises(ValueError, match="expected score_init in"):
+        replace(method, score_init="banana")  # type: ignore[type-var]
+
+
+def test_a_ticket_can_count_all_coats() -> None:
+    searcher = searcher_of(Multicoated((0.5,) * 127))
+    assert int(max(mask.max() for mask in searcher.masks().values())) == 127
+    assert searcher.ticket().matches(searcher.module)
+    with pytest.raises(ValueError, match="counts up to 127 coats, got 128"):
+        Multicoated((0.5,) * 128)
+
+
+def test_a_step_that_is_left_out_counts_as_gone() -> None:
+    """Where the very last one is, Gem-Miner has made all prunings and unflagged what survived all the same."""
+    x, y = data()
+    method = GemMiner(0.3, stages=4, unflag=True)
+    searcher = searcher_of(method)
+    for i in range(10):
+        searcher.zero_grad()
+        nn.functional.cross_entropy(searcher.module(x), y).backward()
+        before = {name: score.clone() for name, score in searcher.scores.items()}
+        if i in (4, 5, 9):
+            searcher.skip(progress=(i + 1) / 10)
+            assert all(torch.equal(score, before[name]) for name, score in searcher.scores.items())
+        else:
+            searcher.step(0.1, progress=(i + 1) / 10)
+    assert searcher.state.alive is not None
+    size = sum(alive.numel() for alive in searcher.state.alive)
+    left = size
+    for _ in range(4):
+        left -= math.ceil((1 - 0.3 ** (1 / 4)) * left)
+    assert sum(searcher.kept.values()) == left
+    assert searcher.ticket().matches(searcher.module)
+    falling = searcher_of(EdgePopup(0.2, levels=4))
+    falling.skip(progress=1.0)
+    assert falling.ticket().mask.density == pytest.approx(0.2, abs=0.01)
 
 
 # ---- densities on the way --------------------------------------------------------------------------------------------

@@ -196,11 +196,40 @@ def test_splits_are_exact_and_seeded(size: int, dropped: float, share: float, se
     parts = frozen.split("w", size, seed)
     assert sorted(np.concatenate(parts)) == list(range(size))
     assert (len(parts[0]), len(parts[1])) == frozen.counts(size)
-    assert len(parts[0]) == kept_count(frozen.dropped, size)
-    assert abs(len(parts[1]) - frozen.kept * size) <= 1
+    for part, wanted in zip(parts, (frozen.dropped * size, frozen.kept * size), strict=False):
+        assert wanted - 1 - 1e-9 < len(part) <= wanted + 1e-9
     assert frozen.bits({"w": (size,)}) == len(parts[2])
     again = frozen.split("w", size, seed)
     assert all(np.array_equal(a, b) for a, b in zip(parts, again, strict=True))
+
+
+@pytest.mark.filterwarnings("ignore:density .* keeps nothing:UserWarning")
+@pytest.mark.parametrize("allocation", ALLOCATIONS)
+@pytest.mark.parametrize("sizes", [(5, 3, 2), (3, 1, 5), (11, 9, 7)])
+def test_a_density_that_the_shares_allow_is_allowed(sizes: tuple[int, ...], allocation: str) -> None:
+    """At the limit everything is frozen but for what rounding leaves, layers of odd sizes and halves among them."""
+    source = random_source(MLP(sizes), 0, "kaiming-normal")
+    for percent in range(0, 101, 5):
+        density, rest = percent / 100, (100 - percent) / 100
+        for frozen in (Frozen(dropped=rest), Frozen(kept=density), Frozen(rest, density)):
+            counts = Searcher(source, EdgePopup(density, allocation, frozen=frozen), fused=False).kept  # type: ignore[arg-type]
+            if allocation in ("layer", "supsup"):
+                assert counts == allocate(source.shapes, density, allocation)  # type: ignore[arg-type]
+            else:
+                assert sum(counts.values()) == kept_count(density, source.architecture.size)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("kind", [Biprop, EdgePopup, IteRand, SignedTopK])
+def test_nothing_may_be_left_to_search(kind: type[AbstractTopK], fused: bool) -> None:
+    source = random_source(MLP((5, 4, 5)), 0, "kaiming-normal")
+    searcher = Searcher(source, kind(0.4, frozen=Frozen(dropped=0.6, kept=0.4)), fused=fused)
+    assert all(unit.layer.size == 0 for unit in searcher._units)
+    for parameter in searcher.module.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    searcher.step(0.1)
+    assert searcher.kept == {"layers.0.weight": 8, "layers.1.weight": 8}
+    assert searcher.ticket().matches(searcher.module)
 
 
 def test_seeds_and_names_have_draws_of_their_own() -> None:

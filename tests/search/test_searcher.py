@@ -292,6 +292,7 @@ def test_a_resumed_search_finds_the_same_ticket(method: AbstractMethod) -> None:
     assert resumed.ticket() == whole.ticket()
 
 
+@pytest.mark.filterwarnings("ignore:bernoulli keeps nothing:UserWarning")  # above a probability of 0.9
 @pytest.mark.parametrize("rescale", [False, True])
 def test_bernoulli_tickets_keep_what_is_likely(rescale: bool) -> None:
     searcher = searcher_of(Bernoulli(rescale=rescale))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 
 import pytest
 import torch
@@ -21,6 +22,7 @@ from strongticket.search import (
     ScoreOptimiser,
     Searcher,
     SignedSupermask,
+    Threshold,
     find,
     find_many,
     random_source,
@@ -219,6 +221,46 @@ def test_infinite_scores_are_refused_and_subnormal_ones_ranked(absolute: bool) -
 def test_layers_that_keep_nothing_are_warned_of() -> None:
     with pytest.warns(UserWarning, match=r"keeps nothing of \['layers.1.weight'\]"):
         Searcher(random_source(MLP((100, 50, 2)), 0), EdgePopup(0.004))
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        GemMiner(0.001, stages=3),
+        Threshold(9.0),
+        SignedSupermask(2.0),
+        EdgePopup(0.001, "global"),
+        Multicoated((0.001,)),
+    ],
+    ids=lambda method: method.key,
+)
+def test_tickets_of_every_method_are_warned_of_that_keep_nothing_of_a_layer(method: AbstractMethod) -> None:
+    x = torch.randn(32, 16, generator=torch.Generator().manual_seed(0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        searcher = Searcher(random_source(MLP((16, 10, 2)), 0), method)
+        for i in range(4):
+            searcher.zero_grad()
+            nn.functional.cross_entropy(searcher.module(x), torch.arange(32) % 2).backward()
+            searcher.step(0.1, progress=(i + 1) / 4)
+    with pytest.warns(UserWarning, match="keeps nothing of"):
+        searcher.ticket()
+    with pytest.warns(UserWarning, match="keeps nothing of"):
+        find("mlp-16-10-2", x, torch.arange(32) % 2, "digits", method=method, epochs=1)
+
+
+@pytest.mark.parametrize("densities", [[0.001], [0.5, 0.001]])
+def test_searches_in_batches_are_warned_of_too(densities: list[float]) -> None:
+    x = torch.randn(32, 16, generator=torch.Generator().manual_seed(0))
+    with pytest.warns(UserWarning, match=r"density 0.001 \(layer\) keeps nothing of"):
+        find_many("mlp-16-10-2", x, torch.arange(32) % 2, "digits", densities=densities, epochs=1)
+
+
+def test_who_asks_for_nothing_is_not_warned() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for method in (EdgePopup(0.0), Multicoated((0.0,))):
+            Searcher(random_source(MLP((16, 10, 2)), 0), method).ticket()
 
 
 def test_methods_that_change_on_the_way_need_to_know_how_far_they_are() -> None:

@@ -21,7 +21,6 @@ from strongticket.search.translate import PRUNE_RATES
         ("dchiji-ntt/iterand", 0.0, None, 1.0),
         ("ksreenivasan/pruning_is_enough", 0.59, None, 0.0059),
         ("ksreenivasan/pruning_is_enough", 1.44, "target_sparsity", 0.0144),
-        ("ksreenivasan/pruning_is_enough", 0.5, "prune_rate", 0.5),
         ("RelationalML/PlantNSeek", 0.01, None, 0.01),
         ("Lopez-Angel/hidden-fold-networks", 0.3, None, 0.3),
     ],
@@ -30,6 +29,25 @@ def test_numbers_mean_what_their_repository_makes_of_them(
     repository: str, value: float, option: str | None, density: float
 ) -> None:
     assert translate_prune_rate(repository, value, option) == density
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "density"), [("ep", 0.2), ("global_ep", 0.8), ("global_ep_iter", 0.8), ("hc_iter", 0.8)]
+)
+def test_one_option_means_opposite_things_to_two_algorithms(algorithm: str, density: float) -> None:
+    repository = "ksreenivasan/pruning_is_enough"
+    assert translate_prune_rate(repository, 0.2, "prune_rate", algorithm=algorithm) == density
+    for other in (None, "adam"):
+        with pytest.raises(ValueError, match="depends on the algorithm, one of ep, global_ep"):
+            translate_prune_rate(repository, 0.2, "prune_rate", algorithm=other)
+    with pytest.raises(ValueError, match="leave algorithm out"):
+        translate_prune_rate(repository, 0.2, algorithm=algorithm)
+
+
+def test_the_rate_of_gem_miner_is_that_of_its_recipe() -> None:
+    rate = 1 - math.exp(math.log(0.59 / 100) / math.floor((150 - 1) / 5))  # as the released code computes it
+    kept = translate_prune_rate("ksreenivasan/pruning_is_enough", rate, "prune_rate", algorithm="hc_iter")
+    assert kept**29 == pytest.approx(search_recipe("sreenivasan2022-resnet20").density, rel=1e-12)
 
 
 def test_recipes_have_the_densities_that_configurations_translate_to() -> None:
@@ -56,7 +74,7 @@ def test_what_is_not_known_is_refused() -> None:
 
 
 def test_names_of_inits() -> None:
-    short = {"sc": "signed-constant", "kn": "kaiming-normal", "ku": "kaiming-uniform", "xn": "xavier-normal"}
+    short = {"sc": "signed-constant", "kn": "kaiming-normal"}
     for name, init in short.items():
         assert init in WEIGHT_INITS
         assert translate_init(name) == PublishedInit(init, True)  # type: ignore[arg-type]
@@ -64,7 +82,11 @@ def test_names_of_inits() -> None:
         long = init.replace("-", "_")
         for scaled in (True, False):
             assert translate_init(long, scale_fan=scaled) == PublishedInit(init, scaled)  # type: ignore[arg-type]
-    for wrong in ("unsigned_constant", "xx", "uu", "u", "", "usigned_constant"):
+    for init in ("kaiming-uniform", "xavier-normal", "xavier-constant"):  # which no released builder scales
+        assert init in WEIGHT_INITS
+        for scaled in (True, False):
+            assert translate_init(init.replace("-", "_"), scale_fan=scaled) == PublishedInit(init, False)  # type: ignore[arg-type]
+    for wrong in ("unsigned_constant", "xx", "ku", "uku", "xn", "uxn", "uu", "u", "", "usigned_constant"):
         with pytest.raises(ValueError, match="expected an init"):
             translate_init(wrong)
     with pytest.raises(ValueError, match="leave scale_fan out"):

@@ -68,6 +68,7 @@ def test_the_largest_ratio_is_attained() -> None:
 
 def test_bounds_are_the_saliencies() -> None:
     assert bounds.get("lecun1989optimal.saliency")(w=3.0, h=4.0) == 18.0
+    assert bounds.get("lecun1989optimal.saliency")(w=3.0, h=0.0) == 0.0  # a dead input costs nothing
     assert bounds.get("hassibi1992second.saliency")(w=3.0, v=0.25) == 18.0
     assert bounds.get("lecun1989optimal.hidden_curvature")(slope=2.0, bend=3.0, above=5.0, pull=-1.0) == 17.0
     with pytest.raises(bounds.HypothesisError, match="positive definite"):

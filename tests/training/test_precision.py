@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
+from contextlib import nullcontext
+
 import pytest
 import torch
 from torch import nn
 
-from strongticket.search import EdgePopup
+from strongticket.search import EdgePopup, GemMiner
 from strongticket.search.find import find
 from strongticket.training import Recipe, initialise, train
 from strongticket.training.precision import LossScale
@@ -63,3 +67,26 @@ def test_losses_are_scaled_and_gradients_unscaled() -> None:
         weight.grad = torch.tensor([1.0])
         assert scale.unscale([weight])
     assert scale.factor == 2.0**16
+
+
+def test_a_search_whose_last_step_overflows_is_over_nevertheless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gem-Miner has made its last pruning and unflagged the survivors, though the scaler left the last step out."""
+    from strongticket.search.recipes import search_recipe
+    from strongticket.training import loop as loop_module
+
+    class Overflowing(LossScale):
+        steps = 0
+
+        def unscale(self, parameters: Iterable[nn.Parameter]) -> bool:
+            self.steps += 1
+            return super().unscale(parameters) and self.steps < 4
+
+    monkeypatch.setattr(loop_module, "lower_precision", lambda kind, device: nullcontext())  # float16 needs CUDA
+    monkeypatch.setattr(loop_module, "LossScale", Overflowing)
+    method = GemMiner(0.5, stages=3, unflag=True)
+    recipe = search_recipe("digits").changed(autocast="float16", epochs=1, batch_size=len(X) // 4, method=method)
+    found = find("mlp-6-40-3", X, Y, recipe)
+    left = sum(mask.numel() for mask in found.masks.values())
+    for _ in range(3):
+        left -= math.ceil((1 - 0.5 ** (1 / 3)) * left)
+    assert sum(int(mask.sum()) for mask in found.masks.values()) == left

@@ -31,7 +31,7 @@ class LowRankFisher:
     Args:
         gradients: G, a row per example (or group of examples) [N, n], float32 or float64.
         damping: above 0, in units of squared derivatives.
-        gram: G G' in float64 [N, N] where it is known already (`gradient_gram`); None: computed.
+        gram: G G' in float64 [N, N] where it is known already; None: computed.
 
     Raises:
         ValueError: shapes that do not fit, no rows, gradients that are not finite, or damping that is not above 0.

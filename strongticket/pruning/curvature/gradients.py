@@ -7,6 +7,7 @@ all of its examples. Other uses of a parameter are differentiated example by exa
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,10 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from strongticket.pruning._checks import check_whole
+from strongticket.pruning.curvature.outputs import check_examples, checked_loss
+from strongticket.pruning.curvature.tape import check_unchanged, parameter_uses, places
 from strongticket.pruning.problem import Problem, loss_function
 from strongticket.random import permutation
 
-__all__ = ["gradient_gram", "sample_gradients", "sample_index"]
+__all__ = ["sample_gradients", "sample_index"]
 
 _CHUNK_BYTES = 1 << 26
 _AGREE = 1e-3
@@ -40,11 +44,10 @@ def sample_index(problem: Problem, *, count: int | None = None, group: int = 1, 
         Indices [count, group] int64, on the CPU.
 
     Raises:
-        ValueError: fewer examples than one group, or counts below 1.
+        ValueError: fewer examples than one group, or counts that are not whole numbers of at least 1.
     """
     n = len(problem.data[1])
-    if group < 1 or (count is not None and count < 1):
-        raise ValueError(f"expected a count and a group of at least 1, got {count} and {group}")
+    check_whole(count=count, group=group)
     if group > n:
         raise ValueError(
             f"a row is the mean over {group} examples, but there are {n}: give more data or a smaller group"
@@ -80,7 +83,9 @@ def sample_gradients(
         pruned already are derivatives too, not 0.
 
     Raises:
-        ValueError: no examples, or a loss that is NaN or infinite.
+        ValueError: no examples, labels that do not fit, a loss that is NaN or infinite or not the mean of its examples'
+            losses, examples that depend on each other, or settings out of range.
+        TypeError: a dtype that is not floating-point.
 
     >>> net = nn.Linear(2, 1, bias=False)
     >>> data = torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.zeros(2, 1)
@@ -88,7 +93,11 @@ def sample_gradients(
     >>> gradients.shape
     torch.Size([2, 2])
     """
+    check_whole(chunk=chunk)
+    if dtype is not None and not dtype.is_floating_point:
+        raise TypeError(f"gradients are floating-point numbers, got dtype={dtype}")
     index = sample_index(problem, count=count, group=group, draw=draw)
+    check_examples(problem)
     first = next(iter(problem.weights.values()))
     columns = None if columns is None else columns.to(first.device)
     out = torch.empty(
@@ -108,49 +117,11 @@ def sample_gradients(
     return out
 
 
-def gradient_gram(
-    problem: Problem, *, count: int | None = None, group: int = 1, draw: int = 0, chunk: int = 2048
-) -> Tensor | None:  # [rows, rows] float64
-    """Return the inner products of the rows of `sample_gradients` without making them: networks of Linear layers only.
-
-    The gradients delta a' and e b' of two examples have the inner product (delta . e)(a . b), layer by layer, so the
-    work grows with the number of neurons, not of weights.
-
-    Returns:
-        The Gram matrix, or None where it has no closed form: other layers than Linear, inputs with positions, weights
-        that are pruned already.
-    """
-    closed = _ClosedForm.of(problem)
-    full = all(kept == size for kept, size in zip(problem.start.counts.values(), _sizes(problem), strict=True))
-    if closed is None or not full or not all(isinstance(layer, nn.Linear) for layer in closed.layers):
-        return None
-    index = sample_index(problem, count=count, group=group, draw=draw)
-    parts: list[list[tuple[Tensor, Tensor]]] = []
-    step = max(1, chunk // group)
-    for begin in range(0, len(index), step):
-        uses = closed.uses(index[begin : begin + step], check=begin == 0)
-        if uses is None or any(len(found) != 1 or found[0][0].shape[1] != 1 for found in uses):
-            return None
-        parts.append([(found[0][0][:, 0].double(), found[0][1][:, 0].double()) for found in uses])
-    layers = [tuple(torch.cat([part[i][side] for part in parts]) for side in (0, 1)) for i in range(len(parts[0]))]
-    total = torch.zeros(len(index), len(index), dtype=torch.float64, device=layers[0][0].device)
-    for begin in range(0, len(index), step):
-        rows = slice(begin * group, (begin + step) * group)
-        fine = sum((d[rows] @ d.T).mul_(a[rows] @ a.T) for d, a in layers)
-        assert isinstance(fine, Tensor)
-        total[begin : begin + step] = fine.view(-1, group, len(index), group).mean((1, 3))
-    return (total + total.T) / 2
-
-
 def _chunk(problem: Problem, group: int) -> int:
     """Rows of which the gradients fit in 64 MiB, and not so many examples that a convolution's patches take more."""
     weights = list(problem.weights.values())
     examples = 32 if any(weight.ndim > 2 for weight in weights) else 4096
     return max(1, min(_CHUNK_BYTES // (problem.size * weights[0].element_size()), examples // group))
-
-
-def _sizes(problem: Problem) -> list[int]:
-    return [weight.numel() for weight in problem.weights.values()]
 
 
 @dataclass(eq=False)
@@ -196,18 +167,29 @@ class _ClosedForm:
         """
         inputs, labels = (part[rows.reshape(-1).to(part.device)] for part in self.problem.data)
         with _recorded(self.module, self.layers) as records, torch.enable_grad():
-            loss = loss_function(self.problem.loss)(self.module(inputs), labels)
-            _check_loss(loss)
-            calls = [(layer, entered, left) for layer, found in records.items() for entered, left in found]
+            loss = checked_loss(self.problem.loss, self.module(inputs), labels)
+            found_calls = [(layer, call) for layer, calls in records.items() for call in calls]
+            for layer, call in found_calls:
+                check_unchanged(layer, call.entered, call.version)
+            calls = [(layer, call) for layer, call in found_calls if call.left.requires_grad]
             parameters = [self.module.get_parameter(name) for name in self.problem.names] if check else []
-            wanted = [*(left for *_, left in calls), *parameters]
+            wanted = [*(call.left for _, call in calls), *parameters]
+            held = parameter_uses(loss)
             # the loss is a mean: its sum over the batch is what each example's own gradient adds up to
-            found: Sequence[Tensor | None] = torch.autograd.grad(loss * len(labels), wanted, allow_unused=True)
+            found: Sequence[Tensor | None] = (
+                torch.autograd.grad(loss * len(labels), wanted, allow_unused=True)
+                if loss.requires_grad
+                else [None] * len(wanted)
+            )
+        reached = Counter(layer for (layer, _), delta in zip(calls, found, strict=False) if delta is not None)
+        named = zip(self.problem.names, self.layers, strict=True)
+        if any(held[id(self.module.get_parameter(name))] != reached[layer] for name, layer in named):
+            return None
         uses: dict[nn.Module, list[tuple[Tensor, Tensor]]] = {layer: [] for layer in self.layers}
-        for (layer, entered, _), delta in zip(calls, found, strict=False):
+        for (layer, call), delta in zip(calls, found, strict=False):
             if delta is None:
                 continue
-            pair = _positions(layer, entered, delta, len(labels))
+            pair = _positions(layer, call.entered, delta, len(labels))
             if pair is None:
                 return None
             uses[layer].append(pair)
@@ -237,16 +219,26 @@ def _plain(layer: nn.Module) -> bool:
     return layer.padding_mode == "zeros" and not isinstance(layer.padding, str) and layer.groups == 1
 
 
-@contextmanager
-def _recorded(module: nn.Module, layers: list[nn.Module]) -> Iterator[dict[nn.Module, list[tuple[Tensor, Tensor]]]]:
-    """Record what enters and what leaves layers."""
-    records: dict[nn.Module, list[tuple[Tensor, Tensor]]] = {}
+@dataclass(frozen=True, eq=False)
+class _Call:
+    """One call of a layer: what entered it, the version of that, and what left it."""
 
-    def record(layer: nn.Module, entered: tuple[Any, ...], left: Tensor) -> Tensor:
-        records.setdefault(layer, []).append((entered[0].detach(), left))
+    entered: Tensor
+    version: int
+    left: Tensor
+
+
+@contextmanager
+def _recorded(module: nn.Module, layers: list[nn.Module]) -> Iterator[dict[nn.Module, list[_Call]]]:
+    """Record what enters and what leaves layers."""
+    records: dict[nn.Module, list[_Call]] = {}
+
+    def record(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], left: Tensor) -> Tensor:
+        entered: Tensor = args[0] if args else kwargs["input"]
+        records.setdefault(layer, []).append(_Call(entered.detach(), entered._version, left))
         return left.clone()  # an activation that works in place would change what was recorded
 
-    handles = [layer.register_forward_hook(record) for layer in dict.fromkeys(layers)]
+    handles = [layer.register_forward_hook(record, with_kwargs=True) for layer in dict.fromkeys(layers)]
     try:
         yield records
     finally:
@@ -290,24 +282,20 @@ def _by_example(problem: Problem, rows: Tensor) -> Tensor:  # [chunk, group] -> 
     """Differentiate the loss of each group by itself."""
     module, loss = problem.module, loss_function(problem.loss)
     inputs, labels = (part[rows.to(part.device)] for part in problem.data)
+    with torch.no_grad():
+        checked_loss(problem.loss, module(inputs.flatten(0, 1)), labels.flatten(0, 1))
+    found_at = places(module, problem.names)
 
     def mean_loss(weights: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
-        value: Tensor = loss(torch.func.functional_call(module, weights, (x,)), y)
+        everywhere = {place: weights[name] for place, name in found_at.items()}
+        value: Tensor = loss(torch.func.functional_call(module, everywhere, (x,), tie_weights=False), y)
         return value
 
     step = max(1, min(len(rows), 64))
     parts: list[Tensor] = []
     for begin, end in pairwise([*range(0, len(rows), step), len(rows)]):
-        each, losses = torch.func.vmap(torch.func.grad_and_value(mean_loss), in_dims=(None, 0, 0))(
+        each = torch.func.vmap(torch.func.grad(mean_loss), in_dims=(None, 0, 0))(
             problem.weights, inputs[begin:end], labels[begin:end]
         )
-        _check_loss(losses)
         parts.append(torch.cat([each[name].flatten(1) for name in problem.names], 1))
     return torch.cat(parts)
-
-
-def _check_loss(loss: Tensor) -> None:
-    if not bool(torch.isfinite(loss).all()):
-        raise ValueError(
-            "the loss is NaN or infinite on some examples: gradients mean nothing there; check the network"
-        )

@@ -63,9 +63,13 @@ def linear_maps(problem: Problem) -> tuple[LinearMap, ...]:
     """Return the layers that the problem's parameters belong to, in the order of `names`.
 
     Raises:
-        ValueError: a parameter that is not the weight of a Linear, Conv1d or Conv2d layer.
+        ValueError: a parameter that is not the weight of a Linear, Conv1d or Conv2d layer, or of several of them.
     """
     maps = []
+    owners: dict[int, list[str]] = {}
+    for place, module in problem.module.named_modules():
+        for leaf, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
+            owners.setdefault(id(parameter), []).append(f"{place}.{leaf}" if place else leaf)
     for name in problem.names:
         layer, _, leaf = name.rpartition(".")
         module = problem.module.get_submodule(layer)
@@ -73,6 +77,12 @@ def linear_maps(problem: Problem) -> tuple[LinearMap, ...]:
             raise ValueError(
                 f"layer-wise methods prune weights of Linear, Conv1d and Conv2d layers; {name} belongs to "
                 f"{type(module).__name__}: name other parameters, or use a method for whole networks"
+            )
+        shared = owners[id(module.weight)]
+        if len(shared) > 1:
+            raise ValueError(
+                f"{shared} are one parameter: its layers see different inputs, and errors of both make no model of one "
+                "layer; leave it out with names, or use a method for whole networks"
             )
         groups = 1 if isinstance(module, nn.Linear) else module.groups
         maps.append(LinearMap(name, layer, groups, tuple(module.weight.shape)))
@@ -110,7 +120,7 @@ def layer_grams(
             sums[own.name].baddbmm_(part.transpose(1, 2), part)
 
     with torch.no_grad(), _Listening(problem.module, maps, add):
-        for inputs, _ in problem.batches(batch):
+        for inputs in torch.split(problem.examples, batch):
             problem.module(inputs)
     missing = [own.name for own in maps if own.name not in sums]
     if missing:
@@ -118,16 +128,15 @@ def layer_grams(
     for name, total in sums.items():
         if not bool(torch.isfinite(total).all()):
             raise ValueError(f"the inputs of the layer of {name} hold NaN or infinite values, or overflow")
-    count = len(problem.data[0])
+    count = len(problem.examples)
     return {own.name: sums[own.name] / count for own in maps}
 
 
 def calling_order(problem: Problem, maps: Sequence[LinearMap]) -> tuple[LinearMap, ...]:
     """Return the layers in the order in which the network calls them first."""
     order: dict[LinearMap, None] = {}
-    inputs, _ = problem.data
     with torch.no_grad(), _Listening(problem.module, maps, lambda own, *_: order.setdefault(own)):
-        problem.module(inputs[:1])
+        problem.module(problem.examples[:1])
     return tuple(order)
 
 
@@ -140,11 +149,12 @@ class _Listening:
         self._module, self._maps, self._heard = module, maps, heard
 
     def __enter__(self) -> None:
-        def hook(own: LinearMap) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-            return lambda module, given: self._heard(own, module, given[0].detach())
+        def hook(own: LinearMap) -> Callable[[nn.Module, tuple[Tensor, ...], dict[str, Tensor]], None]:
+            return lambda module, given, named: self._heard(own, module, (*given, *named.values())[0].detach())
 
         self._handles = [
-            self._module.get_submodule(own.layer).register_forward_pre_hook(hook(own)) for own in self._maps
+            self._module.get_submodule(own.layer).register_forward_pre_hook(hook(own), with_kwargs=True)
+            for own in self._maps
         ]
 
     def __exit__(self, *_: object) -> None:
@@ -201,7 +211,7 @@ def cross_gram(pruned: nn.Module, dense: nn.Module, own: LinearMap, problem: Pro
     """
     sums: list[Tensor] = []
     with torch.no_grad():
-        for inputs, _ in problem.batches(batch):
+        for inputs in torch.split(problem.examples, batch):
             heard = [_heard(module, own, inputs) for module in (pruned, dense)]
             if len(heard[0]) != len(heard[1]) or not heard[0]:
                 raise ValueError(f"the network calls the layer of {own.name} in different ways, or never")
@@ -210,7 +220,7 @@ def cross_gram(pruned: nn.Module, dense: nn.Module, own: LinearMap, problem: Pro
                     a, b = (functional.pad(part.double(), (0, 1), value=1.0).transpose(1, 2) for part in (a, b))
                     new = [a @ a.transpose(1, 2), a @ b.transpose(1, 2), b @ b.transpose(1, 2)]
                     sums = new if not sums else [total.add_(more) for total, more in zip(sums, new, strict=True)]
-    count = len(problem.data[0])
+    count = len(problem.examples)
     return CrossGram(*(total / count for total in sums))
 
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from strongticket.pruning.curvature.outputs import checked_loss, loss_slopes, output_factor
+from strongticket.pruning._checks import check_whole
+from strongticket.pruning.curvature.outputs import check_examples, checked_loss, loss_slopes, output_factor
 from strongticket.pruning.curvature.products import live_count, scatter
-from strongticket.pruning.curvature.tape import Tape, sample_rows
+from strongticket.pruning.curvature.tape import BUDGET, Tape, sample_rows
 from strongticket.pruning.problem import Problem
 
 __all__ = ["MAX_DENSE", "fisher_matrix", "ggn_matrix", "hessian_diagonal", "hessian_matrix"]
@@ -23,15 +24,16 @@ MAX_DENSE = 5000
 _ROWS = 64
 
 
-def hessian_matrix(problem: Problem, *, chunk: int = 256) -> Tensor:  # [live, live], float64, symmetric
+def hessian_matrix(problem: Problem, *, chunk: int | None = None) -> Tensor:  # [live, live], float64, symmetric
     """Return the Hessian of the mean loss, restricted to the weights that are left, for dense OBS and as an oracle.
 
     Args:
         problem: any network and loss, with at most 5,000 weights left.
-        chunk: examples at a time.
+        chunk: examples at a time; None: what keeps within memory, at most 256.
 
     Raises:
-        ValueError: no data, too many weights, or a loss or Hessian that is not finite.
+        ValueError: no data, too many weights, a chunk below 1, a loss or Hessian that is not finite, or examples that
+            depend on each other.
 
     >>> from torch import nn
     >>> data = torch.tensor([[1.0, 2.0]]), torch.zeros(1, 1)
@@ -39,7 +41,12 @@ def hessian_matrix(problem: Problem, *, chunk: int = 256) -> Tensor:  # [live, l
     [[1.0, 2.0], [2.0, 4.0]]
     """
     check_dense(problem)
+    check_whole(chunk=chunk)
+    check_examples(problem)
     module = problem.live()
+    each = _saved(problem, module)
+    chunk = chunk or max(1, min(256, BUDGET // each))
+    step = max(1, min(_ROWS, BUDGET // (min(chunk, len(problem.data[0])) * each)))
     parameters = [module.get_parameter(name) for name in problem.names]
     total = torch.zeros(live_count(problem), live_count(problem), dtype=torch.float64, device=parameters[0].device)
     for inputs, labels in problem.batches(chunk):
@@ -49,16 +56,32 @@ def hessian_matrix(problem: Problem, *, chunk: int = 256) -> Tensor:  # [live, l
             [slope[problem.start[name].to(slope.device)] for name, slope in zip(problem.names, slopes, strict=True)]
         )
         share = len(inputs) / len(problem.data[0])
-        for first in range(0, len(flat), _ROWS):
-            total[first : first + _ROWS] += share * _second(problem, flat, parameters, first)
-    return _checked(0.5 * (total + total.T))
+        if flat.requires_grad:  # a loss that is linear in all weights has no second derivatives
+            for first in range(0, len(flat), step):
+                rows = slice(first, min(first + step, len(flat)))
+                total[rows] += share * _second(problem, flat, parameters, rows)
+    return _checked(total.add_(total.T.clone()).mul_(0.5))
 
 
-def _second(problem: Problem, flat: Tensor, parameters: Sequence[Tensor], first: int) -> Tensor:
+def _saved(problem: Problem, module: nn.Module) -> int:
+    """Return how many numbers a second backward pass holds for an example and a vector: about all it saves, thrice."""
+    kept, weights = 0, {parameter.untyped_storage().data_ptr() for parameter in module.parameters()}
+
+    def count(tensor: Tensor) -> Tensor:
+        nonlocal kept
+        kept += 0 if tensor.untyped_storage().data_ptr() in weights else tensor.numel()
+        return tensor
+
+    inputs, labels = problem.data
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor), torch.enable_grad():
+        checked_loss(problem.loss, module(inputs[:1]), labels[:1])
+    return 3 * max(1, kept)
+
+
+def _second(problem: Problem, flat: Tensor, parameters: Sequence[Tensor], which: slice) -> Tensor:
     """Return some rows of the Hessian of a batch."""
-    if not flat.requires_grad:  # a loss that is linear in all weights
-        return torch.zeros(min(_ROWS, len(flat) - first), len(flat), dtype=torch.float64, device=flat.device)
-    units = torch.eye(len(flat), dtype=flat.dtype, device=flat.device)[first : first + _ROWS]
+    at = torch.arange(which.start, which.stop, device=flat.device)
+    units = flat.new_zeros(len(at), len(flat)).scatter_(1, at[:, None], 1.0)
     try:
         rows = torch.autograd.grad(flat, parameters, units, retain_graph=True, is_grads_batched=True, allow_unused=True)
     except (RuntimeError, NotImplementedError):  # an operation that cannot be batched
@@ -98,12 +121,12 @@ def fisher_matrix(problem: Problem, *, chunk: int | None = None) -> Tensor:  # [
     return _outer(problem, fisher=True, chunk=chunk)
 
 
-def hessian_diagonal(problem: Problem, *, chunk: int = 256) -> dict[str, Tensor]:
+def hessian_diagonal(problem: Problem, *, chunk: int | None = None) -> dict[str, Tensor]:
     """Return the exact diagonal of the Hessian of a small problem, by its dense matrix.
 
     Args:
         problem: any network and loss, with at most 5,000 weights left.
-        chunk: examples at a time.
+        chunk: examples at a time; None: what keeps within memory.
 
     Raises:
         ValueError: see `hessian_matrix`.

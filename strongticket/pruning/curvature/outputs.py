@@ -14,11 +14,49 @@ from torch import Tensor
 from torch.nn import functional
 
 from strongticket import random
-from strongticket.pruning.problem import Loss, loss_function
+from strongticket.pruning.problem import Loss, Problem, loss_function
 
-__all__ = ["checked_loss", "loss_slopes", "output_factor", "output_hessian", "sampled_factor"]
+__all__ = ["check_examples", "checked_loss", "loss_slopes", "output_factor", "output_hessian", "sampled_factor"]
 
 STREAM = "pruning/monte-carlo-diagonal"
+
+
+def check_examples(problem: Problem) -> None:
+    """Refuse networks that do not give each example outputs of its own: curvature adds up over examples.
+
+    The first example is run by itself and beside the last one. Sums over batches would else be wrong, not just
+    different: of a network that normalises by its batch, every chunk is another function.
+
+    Raises:
+        TypeError: the network returns something else than a tensor.
+        ValueError: no row of outputs per example, outputs that are not finite or that depend on the other examples.
+    """
+    inputs = problem.data[0]
+    module = problem.live() if problem.mode == "train" else problem.module
+    with torch.no_grad():
+        pair = module(inputs[[0, -1]])
+        try:
+            single = module(inputs[:1])
+        except (ValueError, RuntimeError) as error:  # batch normalisation wants more than one example
+            told = f"the network takes two examples, but not one by itself ({error})"
+            raise ValueError(f"{told}: {_STATISTICS}") from error
+    for outputs in (single, pair):
+        if not isinstance(outputs, Tensor):
+            raise TypeError(f"expected a network that returns one tensor, got a {type(outputs).__name__}: wrap it")
+    if single.ndim == 0 or pair.ndim == 0 or (len(single), len(pair)) != (1, 2):
+        raise ValueError(f"expected a row of outputs per example, got {tuple(pair.shape)} for two examples")
+    scale = float(single.abs().max()) if single.numel() else 0.0
+    if not math.isfinite(scale):
+        raise ValueError("the network's outputs are NaN or infinite: look at its inputs and weights")
+    near = max(1e-3, 8 * torch.finfo(single.dtype).eps)
+    if not torch.allclose(single[0], pair[0], rtol=near, atol=near * scale):
+        raise ValueError(
+            f"the network's outputs for an example depend on the others, so the loss is no mean over examples: "
+            f"{_STATISTICS}"
+        )
+
+
+_STATISTICS = "give normalisation layers running statistics"
 
 
 def checked_loss(loss: Loss, outputs: Tensor, labels: Tensor) -> Tensor:  # outputs: [n, ...] -> []
@@ -26,7 +64,7 @@ def checked_loss(loss: Loss, outputs: Tensor, labels: Tensor) -> Tensor:  # outp
 
     Raises:
         ValueError: outputs without a row per example, labels that do not fit, outputs or a loss that are not finite,
-            or a loss that is no single number.
+            or a loss that is no single number, or not the mean of its examples' losses.
     """
     if outputs.ndim == 0 or len(outputs) != len(labels):
         raise ValueError(f"expected a row of outputs per example, {len(labels)} in all, got {tuple(outputs.shape)}")
@@ -40,7 +78,10 @@ def checked_loss(loss: Loss, outputs: Tensor, labels: Tensor) -> Tensor:  # outp
     if value.ndim != 0:
         raise ValueError(f"expected a loss that averages over the batch to one number, got shape {tuple(value.shape)}")
     if not bool(torch.isfinite(value)):
-        raise ValueError(f"the loss is {float(value)}: there is no curvature; look at the labels and the network")
+        told = f"the loss is {float(value.detach())}, NaN or infinite"
+        raise ValueError(f"{told}: there is no curvature; look at the labels and the network")
+    if callable(loss):
+        _check_decomposes(loss, outputs.detach(), labels)
     return value
 
 
@@ -66,7 +107,7 @@ def output_factor(loss: Loss, outputs: Tensor, labels: Tensor) -> Tensor:  # out
     S_jj = sqrt(p_j r_{j+1} / r_j) and S_ij = -S_jj p_i / r_{j+1} below. Nothing cancels in it.
 
     Raises:
-        ValueError: a loss that is not convex in the outputs, or whose mean is not the mean over examples.
+        ValueError: a loss that is not convex in the outputs.
 
     >>> factor = output_factor("cross-entropy", torch.tensor([[0.0, 0.0]]), torch.tensor([1]))
     >>> factor.shape, (factor @ factor.mT)[0].tolist()
@@ -101,8 +142,13 @@ def _softmax_factor(p: Tensor) -> Tensor:  # p: [n, classes] -> [n, classes, cla
 def output_hessian(loss: Loss, outputs: Tensor, labels: Tensor) -> Tensor:  # outputs: [n, ...] -> [n, outputs, outputs]
     """Return the Hessian of each example's loss in its outputs.
 
+    Args:
+        loss: one that `checked_loss` has let pass.
+        outputs: of a batch.
+        labels: of the batch.
+
     Raises:
-        ValueError: a Hessian that is not finite, or a loss whose mean is not the mean over examples.
+        ValueError: a Hessian that is not finite.
     """
     flat = outputs.detach().flatten(1)
     if loss == "cross-entropy":
@@ -110,7 +156,6 @@ def output_hessian(loss: Loss, outputs: Tensor, labels: Tensor) -> Tensor:  # ou
         return torch.diag_embed(p) - p[:, :, None] * p[:, None]
     if loss == "squared-error":
         return torch.eye(flat.shape[1], dtype=flat.dtype, device=flat.device).expand(len(flat), -1, -1)
-    _check_decomposes(loss, outputs.detach(), labels)
     with torch.enable_grad():  # examples do not meet in the loss, so that one pass gives a row of all their Hessians
         leaf = outputs.detach().requires_grad_(True)
         total = loss_function(loss)(leaf, labels) * len(outputs)
@@ -127,7 +172,7 @@ def output_hessian(loss: Loss, outputs: Tensor, labels: Tensor) -> Tensor:  # ou
 
 def _check_decomposes(loss: Loss, outputs: Tensor, labels: Tensor) -> None:
     function = loss_function(loss)
-    whole = function(outputs, labels)
+    whole = function(outputs, labels).detach()
     parts = torch.stack([function(outputs[i : i + 1], labels[i : i + 1]) for i in range(len(outputs))])
     if not torch.allclose(whole, parts.mean(), rtol=1e-3, atol=1e-6 * float(parts.abs().max())):
         raise ValueError(
@@ -137,13 +182,7 @@ def _check_decomposes(loss: Loss, outputs: Tensor, labels: Tensor) -> None:
 
 
 def loss_slopes(loss: Loss, outputs: Tensor, labels: Tensor) -> Tensor:  # outputs: [n, ...] -> [n, outputs]
-    """Return the gradient of each example's loss in its outputs.
-
-    Raises:
-        ValueError: a function whose mean is not the mean over examples.
-    """
-    if callable(loss):
-        _check_decomposes(loss, outputs.detach(), labels)
+    """Return the gradient of each example's loss, one that `checked_loss` has let pass, in its outputs."""
     with torch.enable_grad():
         leaf = outputs.detach().requires_grad_(True)
         (slopes,) = torch.autograd.grad(loss_function(loss)(leaf, labels), leaf)

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from strongticket.pruning.curvature.outputs import checked_loss
+from strongticket.pruning._checks import check_whole
+from strongticket.pruning.curvature.outputs import check_examples, checked_loss
 from strongticket.pruning.problem import Problem, loss_function
 
 __all__ = ["gather", "ggn_product", "gradient", "hessian_product", "live_count", "scatter"]
@@ -60,8 +61,9 @@ def gradient(problem: Problem, *, chunk: int = 256) -> Tensor:  # [live], float6
         chunk: examples at a time.
 
     Raises:
-        ValueError: no data, or a loss that is not finite.
+        ValueError: no data, a chunk below 1, a loss that is not finite, or examples that depend on each other.
     """
+    check_whole(chunk=chunk)
     module, parameters = _live(problem)
     total = _zeros(parameters)
     for inputs, labels in problem.batches(chunk):
@@ -81,13 +83,15 @@ def hessian_product(problem: Problem, vector: Tensor, *, chunk: int = 256) -> Te
         chunk: examples at a time.
 
     Raises:
-        ValueError: no data, a vector of another length, or a loss that is not finite.
+        ValueError: no data, a vector of another length, a chunk below 1, a loss that is not finite, or examples that
+            depend on each other.
 
     >>> data = torch.tensor([[1.0, 2.0]]), torch.zeros(1, 1)
     >>> problem = Problem.of(nn.Linear(2, 1, bias=False), data, loss="squared-error")
     >>> hessian_product(problem, torch.tensor([1.0, 0.0])).tolist()
     [1.0, 2.0]
     """
+    check_whole(chunk=chunk)
     module, parameters = _live(problem)
     vectors = _typed(problem, parameters, vector)
     total = _zeros(parameters)
@@ -107,8 +111,10 @@ def ggn_product(problem: Problem, vector: Tensor, *, chunk: int = 256) -> Tensor
         chunk: examples at a time.
 
     Raises:
-        ValueError: no data, a vector of another length, or a loss that is not finite.
+        ValueError: no data, a vector of another length, a chunk below 1, a loss that is not finite, or examples that
+            depend on each other.
     """
+    check_whole(chunk=chunk)
     module, parameters = _live(problem)
     vectors = _typed(problem, parameters, vector)
     total = _zeros(parameters)
@@ -136,6 +142,7 @@ def _output_product(problem: Problem, outputs: Tensor, labels: Tensor, vector: T
 
 
 def _live(problem: Problem) -> tuple[nn.Module, list[Tensor]]:
+    check_examples(problem)
     module = problem.live()
     return module, [module.get_parameter(name) for name in problem.names]
 

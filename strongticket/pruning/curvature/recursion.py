@@ -21,7 +21,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from strongticket.pruning.curvature.outputs import checked_loss, loss_slopes, output_hessian
+from strongticket.pruning._checks import check_whole
+from strongticket.pruning.curvature.outputs import check_examples, checked_loss, loss_slopes, output_hessian
 from strongticket.pruning.problem import Loss, Problem
 
 __all__ = ["recursion_diagonal"]
@@ -67,7 +68,8 @@ def recursion_diagonal(problem: Problem, *, second: bool = True, chunk: int | No
         {name: float64 of the parameter's shape}; 0 outside `problem.start`.
 
     Raises:
-        ValueError: no data, a loss that is not finite, or a network made of anything else, naming it.
+        ValueError: no data, a loss that is not finite, examples that depend on each other, or a network made of
+            anything else, naming it.
 
     >>> module = nn.Sequential(nn.Linear(1, 1, bias=False), nn.Tanh())
     >>> _ = module[0].weight.data.fill_(1.0)
@@ -75,8 +77,8 @@ def recursion_diagonal(problem: Problem, *, second: bool = True, chunk: int | No
     >>> [round(recursion_diagonal(problem, second=second)["0.weight"].item(), 4) for second in (True, False)]
     [-0.3108, 0.1764]
     """
-    if chunk is not None and chunk < 1:
-        raise ValueError(f"expected chunks of at least one example, got {chunk}")
+    check_whole(chunk=chunk)
+    check_examples(problem)
     flow = _Flow(problem)
     for inputs, labels in problem.batches(256 if chunk is None else chunk):
         flow.add(inputs, labels, problem.loss, second)
@@ -172,8 +174,9 @@ class _Flow:
     ) -> list[tuple[fx.Node, _Derivatives]]:
         """Return the second and first derivatives in what a step reads, given those in what it makes."""
         kind, sources = self._kind(node), [s for s in node.all_input_nodes if isinstance(values[s], Tensor)]
-        if kind in _SUMS and "alpha" not in node.kwargs and all(values[s].shape == curve.shape for s in sources):
-            times = {source: sum(argument is source for argument in node.args) for source in sources}
+        if kind in _SUMS and set(node.kwargs) <= {"input", "other"} and self._alike(sources, values, curve):
+            summands = (*node.args, *node.kwargs.values())
+            times = {source: sum(argument is source for argument in summands) for source in sources}
             return [(one, (curve * times[one] ** 2, None if slope is None else slope * times[one])) for one in sources]
         if len(sources) != 1:
             raise _refusal(f"has no rule for {self._title(node)} of {len(sources)} tensors")
@@ -199,6 +202,10 @@ class _Flow:
                 (source, (_pull(step, inputs, curve / size), None if slope is None else _pull(step, inputs, slope)))
             ]
         raise _refusal(f"has no rule for {self._title(node)}")
+
+    @staticmethod
+    def _alike(sources: list[fx.Node], values: dict[fx.Node, Any], curve: Tensor) -> bool:
+        return all(values[source].shape == curve.shape for source in sources)
 
     def _take(self, layer: nn.Module, inputs: Tensor, curve: Tensor) -> None:
         """Add the second derivatives of a layer's weights: those in its outputs times its inputs squared, over uses."""

@@ -9,7 +9,6 @@ parameters in the autograd graph are its own calls, and if nobody rewrites its o
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections import Counter
 from collections.abc import Iterator
@@ -20,9 +19,11 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
+from strongticket.pruning._checks import check_whole
+from strongticket.pruning.curvature.outputs import check_examples
 from strongticket.pruning.problem import Problem
 
-__all__ = ["Tape", "Use", "sample_rows"]
+__all__ = ["BUDGET", "Tape", "Use", "check_unchanged", "parameter_uses", "places", "sample_rows"]
 
 _CLOSED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 BUDGET = 1 << 25
@@ -58,8 +59,7 @@ class Tape:
     """
 
     def __init__(self, problem: Problem, chunk: int | None = None) -> None:
-        if chunk is not None and chunk < 1:
-            raise ValueError(f"expected chunks of at least one example, got {chunk}")
+        check_whole(chunk=chunk)
         self.module = problem.live()
         named = {id(self.module.get_parameter(name)): name for name in problem.names}
         self.closed: dict[nn.Module, dict[str, str]] = {}
@@ -67,6 +67,7 @@ class Tape:
             own = {leaf: named[id(p)] for leaf, p in layer._parameters.items() if p is not None and id(p) in named}
             if own and type(layer) in _CLOSED and not (layer._forward_hooks or layer._forward_pre_hooks):
                 self.closed[layer] = own
+        check_examples(problem)
         outputs, uses = self._probe(problem)
         covered = {name for own in self.closed.values() for name in own.values()}
         self.rest = tuple(name for name in problem.names if name not in covered)
@@ -77,7 +78,6 @@ class Tape:
         """Return the outputs, with their graph, and the calls of the layers with closed forms, in order.
 
         Raises:
-            TypeError: the network returns something else than a tensor.
             ValueError: a layer's inputs were overwritten after its call.
         """
         uses: list[Use] = []
@@ -95,29 +95,16 @@ class Tape:
         finally:
             for hook in hooks:
                 hook.remove()
-        if not isinstance(outputs, Tensor):
-            raise TypeError(f"expected a network that returns one tensor, got a {type(outputs).__name__}: wrap it")
         for use in uses:
-            if use.inputs._version != use.version:
-                raise ValueError(f"the inputs of {use.layer} are overwritten after its call: compute them out of place")
+            check_unchanged(use.layer, use.inputs, use.version)
         return outputs, uses
 
     def _probe(self, problem: Problem) -> tuple[int, list[Use]]:
         """Drop layers without closed forms, by running one example and two; return the outputs and calls of one."""
         one = problem.data[0][:1]
         two = problem.data[0][:2] if len(problem.data[0]) > 1 else one.expand(2, *one.shape[1:])
-        (single, alone), (pair, both) = self.run(one), self.run(two)
-        if single.ndim == 0 or pair.ndim == 0 or (len(single), len(pair)) != (1, 2):
-            raise ValueError(f"expected a row of outputs per example, got {tuple(pair.shape)} for two examples")
-        scale = float(single.detach().abs().max()) if single.numel() else 0.0
-        if not math.isfinite(scale):
-            raise ValueError("the network's outputs are NaN or infinite: look at its inputs and weights")
-        if not torch.allclose(single[0], pair[0], rtol=1e-3, atol=1e-3 * scale, equal_nan=True):
-            raise ValueError(
-                "the network's outputs for an example depend on the others (batch statistics?), so the loss is no mean "
-                "over examples: give normalisation layers running statistics"
-            )
-        edges, calls = _edges(single), Counter(use.layer for use in alone)
+        (single, alone), (_, both) = self.run(one), self.run(two)
+        edges, calls = parameter_uses(single), Counter(use.layer for use in alone)
         mixed = {use.layer for use in alone if not len(use.inputs) == use.shape[0] == 1}
         mixed |= {use.layer for use in both if not len(use.inputs) == use.shape[0] == 2}
         for layer, own in list(self.closed.items()):
@@ -127,7 +114,17 @@ class Tape:
         return single.numel(), [use for use in alone if use.layer in self.closed]
 
 
-def _edges(outputs: Tensor) -> Counter[int]:
+def check_unchanged(layer: nn.Module, inputs: Tensor, version: int) -> None:
+    """Refuse inputs that were written into after the call of a layer, when they had another version.
+
+    Raises:
+        ValueError: naming the layer.
+    """
+    if inputs._version != version:
+        raise ValueError(f"the inputs of {layer} are overwritten after its call: compute them out of place")
+
+
+def parameter_uses(outputs: Tensor) -> Counter[int]:
     """Return how often each parameter, by its id, is used in the graph that made the outputs."""
     found: Counter[int] = Counter()
     seen: set[Any] = set()
@@ -177,11 +174,11 @@ def sample_rows(
 def _rows(problem: Problem, names: tuple[str, ...], inputs: Tensor, weights: Tensor) -> dict[str, Tensor]:
     module = problem.module
     values = {name: module.get_parameter(name).detach() for name in names}
-    places = _places(module, names)
+    found_at = places(module, names)
 
     def pull(example: Tensor, rows: Tensor) -> dict[str, Tensor]:
         def outputs(parameters: dict[str, Tensor]) -> Tensor:
-            everywhere = {place: parameters[name] for place, name in places.items()}
+            everywhere = {place: parameters[name] for place, name in found_at.items()}
             made: Tensor = torch.func.functional_call(module, everywhere, (example[None],), tie_weights=False)
             return made.reshape(-1)
 
@@ -198,7 +195,7 @@ def _rows(problem: Problem, names: tuple[str, ...], inputs: Tensor, weights: Ten
         return _rows_one_by_one(problem, names, inputs, weights)
 
 
-def _places(module: nn.Module, names: tuple[str, ...]) -> dict[str, str]:
+def places(module: nn.Module, names: tuple[str, ...]) -> dict[str, str]:
     """Return the parameters' names at every layer that holds them, each layer once, with the name they are known by.
 
     (Left to itself, `functional_call` writes a layer of two names twice, and puts the wrong value back.)

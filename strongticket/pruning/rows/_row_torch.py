@@ -24,11 +24,17 @@ def eliminate(
     chunk = max(1, min(64, _SCRATCH // (d * d * weight.element_size())))
     order = torch.empty(rows, steps, dtype=torch.int64, device=weight.device)
     losses = torch.empty(rows, steps, dtype=torch.float64, device=weight.device)
+    shared = _symmetric(inverse) if inverse.ndim == 2 else None
     for first in range(0, rows, chunk):
         part = slice(first, first + chunk)
-        own = inverse[part] if inverse.ndim == 3 else inverse.expand(len(weight[part]), d, d)
+        own = _symmetric(inverse[part]) if shared is None else shared.expand(len(weight[part]), d, d)
         _Chunk(weight[part], own, start[part], n_of_m).run(order[part], losses[part])
     return order, losses
+
+
+def _symmetric(inverse: Tensor) -> Tensor:
+    """Return the matrices of which the lower triangles are given: rows of them are read whole."""
+    return inverse.tril() + inverse.tril(-1).mT
 
 
 class _Chunk:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -17,6 +16,8 @@ from strongticket.pruning.problem import Problem
 from strongticket.pruning.rows.refit import refit
 
 __all__ = ["Block", "assemble", "blocks_of", "check_damping"]
+
+_TOLERANCE: Final = 1e-3
 
 
 def check_damping(damping: float) -> None:
@@ -73,17 +74,24 @@ class Block:
             target = refit(target, hessian, start)
         return cls(target, hessian, gram, original, start, dead)
 
-    @cached_property
+    @property
     def inverse(self) -> Tensor:
-        """The inverse of H [d, d].
+        """The inverse of H [d, d], made anew whenever it is asked for: the blocks of a network need not hold theirs.
 
         Raises:
-            ValueError: H is singular.
+            ValueError: H is singular, or so close to it that the inverse is none.
         """
         factor, failed = torch.linalg.cholesky_ex(self.hessian)
-        inverse = torch.cholesky_inverse(factor) if not bool(failed) else self.hessian
-        if bool(failed) or not bool(torch.isfinite(inverse).all()):
+        if bool(failed):
             raise ValueError("the second moments of a layer's inputs are singular: use damping, or more examples")
+        inverse = torch.cholesky_inverse(factor)
+        probe = torch.cos(torch.arange(len(inverse), dtype=inverse.dtype, device=inverse.device))
+        error = (self.hessian @ (inverse @ probe) - probe).abs().amax() if len(probe) else probe.sum()
+        if not bool(error <= _TOLERANCE):  # NaN as well
+            raise ValueError(
+                f"the second moments of a layer's inputs are singular to working precision (H H^-1 is off by "
+                f"{float(error):.1g}): use more damping, or more examples"
+            )
         return inverse
 
     def best(self, kept: Tensor) -> Tensor:  # [rows, d] bool -> [rows, d] float64
@@ -95,23 +103,21 @@ class Block:
         return self.original * kept
 
 
-def blocks_of(problem: Problem, damping: float) -> dict[LinearMap, list[Block]]:
-    """Return the blocks of every layer: one, or one per group of a convolution.
+def blocks_of(problem: Problem, damping: float) -> Iterator[tuple[LinearMap, list[Block]]]:
+    """Yield the blocks of one layer after the other: one, or one per group of a convolution.
+
+    Second moments are made in one pass and let go with the blocks: those who are done with a layer should drop it.
 
     Raises:
         ValueError: see `layer_grams`, or a damping below 0.
     """
     check_damping(damping)
     grams = layer_grams(problem)
-    return {
-        own: [
-            Block.of(rows, gram, start.to(rows.device), damping)
-            for rows, gram, start in zip(
-                own.rows(problem.weights[own.name]), grams[own.name], own.rows(problem.start[own.name]), strict=True
-            )
-        ]
-        for own in linear_maps(problem)
-    }
+    for own in linear_maps(problem):
+        gram, weight = grams.pop(own.name), own.rows(problem.weights[own.name])
+        start = own.rows(problem.start[own.name]).to(gram.device)
+        yield own, [Block.of(*given, damping) for given in zip(weight, gram, start, strict=True)]
+        del gram
 
 
 def assemble(

@@ -69,7 +69,8 @@ def remove_in_order(
         start: False where a weight is pruned already: those go first, at loss 0, the lowest column first. None: all
             True. Their weights count as 0.
         n_of_m: (n, m): of each m columns side by side the last n of a row go late, after the others of the row, so
-            that a prefix leaves n of m; see `steps_to_n_of_m`.
+            that a prefix leaves n of m; see `steps_to_n_of_m`. Up to there the order is greedy among the columns that
+            may go; in what follows it need not be, as large offsets swallow the digits that tell losses apart.
         backend: "numba": compiled, on the CPU; "torch": on any device; "auto": numba for tensors on the CPU where it
             is installed.
         threads: threads of the numba backend.

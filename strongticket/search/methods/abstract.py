@@ -5,14 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from numbers import Integral
+from typing import Any, ClassVar, get_args
 
 from torch import Tensor
 
 from strongticket.reading import Kind
 from strongticket.search.layers import Layer, ScoreInit
 
-__all__ = ["LATER", "AbstractMethod", "MethodState"]
+__all__ = ["LATER", "AbstractMethod", "MethodState", "check_whole"]
 
 LATER: dict[str, Any] = {"later": True}
 """Metadata of options that came after the first release: they are not named where they have their default value, so
@@ -20,7 +21,12 @@ that what was saved before still reads as the same method."""
 
 
 class AbstractMethod(ABC):
-    """What distinguishes one mask search from another; instances are frozen dataclasses."""
+    """What distinguishes one mask search from another; instances are frozen dataclasses.
+
+    Args:
+        score_init: law of the scores before the search, see `strongticket.search.layers.ScoreInit`; the default of each
+            method is that of its paper. Where |S| is ranked, "zero" has no slope, and no score would ever move.
+    """
 
     key: str
     score_init: ScoreInit
@@ -32,6 +38,10 @@ class AbstractMethod(ABC):
     """Range that scores are brought back into before each step."""
     samples: bool = False
     """Whether the mask is drawn anew at every step."""
+
+    def __post_init__(self) -> None:
+        if self.score_init not in get_args(ScoreInit):
+            raise ValueError(f"expected score_init in {get_args(ScoreInit)}, got {self.score_init!r}")
 
     def __repr__(self) -> str:
         """Name the method and its settings; those that came later only where they are not at their defaults."""
@@ -58,6 +68,16 @@ class AbstractMethod(ABC):
     def weigh(self, weight: Tensor, mask: Tensor) -> Tensor:
         """Return the effective weights of a layer."""
         return weight * mask
+
+
+def check_whole(name: str, value: object) -> None:
+    """Refuse what is no whole number from 1.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < 1:
+        raise ValueError(f"expected {name} >= 1, a whole number, got {value!r}")
 
 
 @dataclass

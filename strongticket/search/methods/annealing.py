@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import final
 
+from strongticket.search.methods.abstract import check_whole
 from strongticket.selection.largest import check_density
 
 __all__ = ["AbstractAnnealing", "CubicRamp", "Levels"]
@@ -43,8 +44,7 @@ class Levels(AbstractAnnealing):
     dense_first: bool = False
 
     def __post_init__(self) -> None:
-        if self.count < 1:
-            raise ValueError(f"expected at least 1 level, got {self.count}")
+        check_whole("levels", self.count)
 
     def density_at(self, density: float, progress: float) -> float:
         """Return density^(level / count)."""
@@ -79,8 +79,9 @@ class CubicRamp(AbstractAnnealing):
 
     def __post_init__(self) -> None:
         check_density(self.start, "start")
-        if not 0 < self.share <= 1 or self.steps < 1:
-            raise ValueError(f"expected share in (0, 1] and steps >= 1, got {self.share} and {self.steps}")
+        check_whole("steps", self.steps)
+        if not 0 < self.share <= 1:
+            raise ValueError(f"expected share in (0, 1], got {self.share}")
 
     def density_at(self, density: float, progress: float) -> float:
         """Return the density of the stretch that the share of the search lies in."""

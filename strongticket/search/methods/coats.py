@@ -9,6 +9,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from strongticket.reading import LARGEST_FACTOR
 from strongticket.search.layers import Layer, ScoreInit
 from strongticket.search.methods.abstract import LATER, AbstractMethod, MethodState
 from strongticket.search.methods.top_k import check_allocation, largest_of_layers
@@ -26,8 +27,9 @@ class Multicoated(AbstractMethod):
     dL/dS = C sign(S) W G.
 
     Args:
-        densities: of the coats, falling; the first is the density of the ticket.
+        densities: of the coats, falling, at most 127; the first is the density of the ticket.
         allocation: how each of them is shared among layers, see `strongticket.selection.Allocation`.
+        score_init: see `AbstractMethod`.
     """
 
     densities: tuple[float, ...] = (0.3, 0.0788, 0.0315)
@@ -36,6 +38,11 @@ class Multicoated(AbstractMethod):
     score_init: ScoreInit = "normal-fan-out"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.densities) > LARGEST_FACTOR:
+            raise ValueError(
+                f"a ticket counts up to {LARGEST_FACTOR} coats, got {len(self.densities)} densities: take fewer"
+            )
         for density in self.densities:
             check_density(density)
         if not self.densities or list(self.densities) != sorted(self.densities, reverse=True):

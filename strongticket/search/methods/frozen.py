@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from strongticket import random
-from strongticket.selection import kept_count
 from strongticket.selection.largest import check_density
 
 __all__ = ["Frozen"]
+
+_SLACK = 1e-12  # shares are rounded numbers: 0.57 of 100 is 57, and 0.3 and 0.7 are all
 
 
 @final
@@ -43,15 +44,22 @@ class Frozen:
     def __post_init__(self) -> None:
         check_density(self.dropped, "dropped")
         check_density(self.kept, "kept")
-        if self.dropped + self.kept > 1:
+        if self.dropped + self.kept > 1 + _SLACK:
             raise ValueError(
                 f"expected shares that add up to at most 1, got {self.dropped} dropped and {self.kept} kept"
             )
 
     def counts(self, size: int) -> tuple[int, int]:
-        """Return how many of a parameter's weights are dropped and kept, each to the nearest whole number."""
-        dropped = kept_count(self.dropped, size)
-        return dropped, min(size - dropped, kept_count(self.kept, size))
+        """Return how many of a parameter's weights are dropped and kept, each rounded down.
+
+        So a density that the shares allow is allowed by the numbers too, which it would not be if both sides of a half
+        were rounded up: of 5 weights at density 1/2 and 1/2 dropped, 3 are kept and 2 dropped.
+
+        >>> Frozen(dropped=0.5).counts(5), Frozen(kept=0.57).counts(100)
+        ((2, 0), (0, 57))
+        """
+        dropped, kept = (min(size, math.floor(share * size * (1 + _SLACK))) for share in (self.dropped, self.kept))
+        return dropped, min(size - dropped, kept)
 
     def split(self, name: str, size: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """Return the flat indices that are dropped, kept and searched, each rising: a function of (seed, name, size).

@@ -13,7 +13,7 @@ from torch import Tensor
 from strongticket import random
 from strongticket.reading import Kind, rescaled
 from strongticket.search.layers import Layer, ScoreInit
-from strongticket.search.methods.abstract import LATER, AbstractMethod, MethodState
+from strongticket.search.methods.abstract import LATER, AbstractMethod, MethodState, check_whole
 from strongticket.selection.largest import largest_unchecked
 
 __all__ = ["Bernoulli", "GemMiner", "SignedSupermask", "Threshold"]
@@ -29,6 +29,7 @@ class Bernoulli(AbstractMethod):
     Args:
         rescale: dynamic weight rescaling: We = (size / kept) W M, differentiated through the count as the released
             code does.
+        score_init: see `AbstractMethod`.
     """
 
     rescale: bool = False
@@ -74,6 +75,7 @@ class Threshold(AbstractMethod):
 
     Args:
         threshold: 0 in SupSup, where half of the scores begin above it.
+        score_init: see `AbstractMethod`.
     """
 
     threshold: float = 0.0
@@ -81,6 +83,7 @@ class Threshold(AbstractMethod):
     score_init: ScoreInit = "kaiming-uniform"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not math.isfinite(self.threshold):
             raise ValueError(f"expected a finite threshold, got {self.threshold}")
 
@@ -102,6 +105,7 @@ class SignedSupermask(AbstractMethod):
 
     Args:
         threshold: as a share of the layer's largest initial |S|.
+        score_init: see `AbstractMethod`.
     """
 
     threshold: float = 0.4
@@ -109,6 +113,7 @@ class SignedSupermask(AbstractMethod):
     score_init: ScoreInit = "xavier-uniform"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 <= self.threshold < math.inf:
             raise ValueError(f"expected threshold >= 0, got {self.threshold}")
 
@@ -129,14 +134,16 @@ class GemMiner(AbstractMethod):
     """Gem-Miner (Sreenivasan et al. 2022): scores in [0, 1], regularised, rounded, and pruned for good by stages.
 
     M = alive 1[S > 1/2]; dL/dS = W alive G + 2 penalty S. At each of the stages the lowest ceil(p * alive) scores of
-    the whole network die, p chosen so that `density` of the weights survive the last one.
+    the whole network die, p chosen so that at most `density` of the weights survive the last one.
 
     Args:
-        density: fraction of the weights that survives, in (0, 1].
+        density: fraction of the weights that survives at most, in (0, 1]. Each pruning rounds up what dies, so that
+            fewer survive where they are few: of 1,000 weights 7, not 10, at density 0.01 in 29 stages.
         stages: number of prunings, spread evenly over the search.
         penalty: lambda of the penalty lambda |S|^2.
         unflag: keep every survivor at the end of the search, whatever its score: the released code sets their scores to
             1 before it fine-tunes weights. Without it the survivors whose score rounds to 0 are dropped too.
+        score_init: see `AbstractMethod`.
     """
 
     density: float = 0.01
@@ -148,11 +155,10 @@ class GemMiner(AbstractMethod):
     clamp = (0.0, 1.0)
 
     def __post_init__(self) -> None:
-        if not 0 < self.density <= 1 or self.stages < 1 or not self.penalty >= 0:
-            raise ValueError(
-                f"expected density in (0, 1], stages >= 1 and penalty >= 0, got {self.density}, {self.stages} and "
-                f"{self.penalty}"
-            )
+        super().__post_init__()
+        check_whole("stages", self.stages)
+        if not 0 < self.density <= 1 or not self.penalty >= 0:
+            raise ValueError(f"expected density in (0, 1] and penalty >= 0, got {self.density} and {self.penalty}")
 
     def masks(self, layers: Sequence[Layer], scores: Sequence[Tensor], state: MethodState) -> list[Tensor]:
         """Mark the survivors whose score rounds to 1; with `unflag` at the end of the search all survivors."""

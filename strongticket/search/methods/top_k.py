@@ -11,7 +11,7 @@ from torch import Tensor
 
 from strongticket.reading import binary, mean_magnitude
 from strongticket.search.layers import Layer, ScoreInit
-from strongticket.search.methods.abstract import LATER, AbstractMethod, MethodState
+from strongticket.search.methods.abstract import LATER, AbstractMethod, MethodState, check_whole
 from strongticket.search.methods.annealing import AbstractAnnealing, Levels
 from strongticket.search.methods.frozen import Frozen
 from strongticket.selection import ALLOCATIONS, Allocation, allocate, kept_count
@@ -44,10 +44,10 @@ class AbstractTopK(AbstractMethod):
     biases: bool = field(default=False, kw_only=True, metadata=LATER)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_density(self.density)
         check_allocation(self.allocation)
-        if self.levels < 1:
-            raise ValueError(f"expected levels >= 1, got {self.levels}")
+        check_whole("levels", self.levels)
         if self.levels > 1 and self.annealing is not None:
             raise ValueError(f"the density falls in {self.levels} levels or as {self.annealing} says: choose one")
 
@@ -145,6 +145,7 @@ class EdgePopup(AbstractTopK):
         density, allocation, levels, annealing, frozen, biases: see `AbstractTopK`.
         score_transform: "abs" as published, or "identity": rank S itself, dL/dS = W G (the variant of Chijiwa et al.
             2021, published under the same name; another algorithm).
+        score_init: see `AbstractMethod`.
     """
 
     score_transform: Literal["abs", "identity"] = "abs"
@@ -168,6 +169,10 @@ class Biprop(AbstractTopK):
     """Multi-prize tickets (Diffenderfer & Kailkhura 2021): binary weights alpha sign(W), alpha = mean kept |W|.
 
     The gradient drops alpha: dL/dS = sign(S) |W| sign(W) G = sign(S) W G.
+
+    Args:
+        density, allocation, levels, annealing, frozen, biases: see `AbstractTopK`.
+        score_init: see `AbstractMethod`.
     """
 
     key = "biprop"
@@ -188,6 +193,7 @@ class IteRand(AbstractTopK):
         density, allocation, levels, annealing, frozen, biases: see `AbstractTopK`.
         period: steps between redraws (K_per).
         rate: share of the dropped weights that is redrawn (r).
+        score_init: see `AbstractMethod`.
     """
 
     period: int = 300
@@ -197,8 +203,9 @@ class IteRand(AbstractTopK):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.period < 1 or not 0 <= self.rate <= 1:
-            raise ValueError(f"expected period >= 1 and rate in [0, 1], got {self.period} and {self.rate}")
+        check_whole("period", self.period)
+        if not 0 <= self.rate <= 1:
+            raise ValueError(f"expected rate in [0, 1], got {self.rate}")
 
     @property
     def absolute(self) -> bool:
@@ -216,6 +223,7 @@ class SignedTopK(AbstractTopK):
 
     Args:
         density, allocation, levels, annealing, frozen, biases: see `AbstractTopK`.
+        score_init: see `AbstractMethod`.
     """
 
     key = "signed-top-k"

@@ -1,0 +1,87 @@
+"""The public 784-40-20-10 network, pruned without retraining: accuracy against density, first and second order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from experiments import latest
+from experiments.mlpnet import Method, MlpNet, by_method
+from paper_figs._accuracy import accuracy_axis, errors
+from paper_figs._drawing import PAGE, save, style
+
+if TYPE_CHECKING:
+    from strongticket.runs import Store
+
+__all__ = ["NEEDS", "draw"]
+
+NEEDS: Final = (MlpNet.name,)
+NAME: Final = "fig10_mlpnet"
+_TICKS: Final = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
+_LOOKS: Final[Mapping[Method, tuple[str, str]]] = {
+    "magnitude": ("C1", "v"),
+    "obd": ("C2", "s"),
+    "woodfisher": ("C4", "^"),
+    "woodfisher, joint": ("C5", "D"),
+    "network-obs, 1 stage": ("C0", "o"),
+    "network-obs, 15 stages": ("C3", "P"),
+    "network-obs, 15 stages each": ("0.35", "X"),
+}
+_CHITA: Final = {0.5: 95.97, 0.05: 94.70, 0.02: 90.73}
+"""Test accuracies in percent of CHITA++ (15 stages for every density) as benbaki2023chita gives them."""
+
+
+def draw(store: Store, out: Path) -> list[Path]:
+    """Read the most expensive preset that is complete and write OUT/fig10_mlpnet.pdf and .png.
+
+    Raises:
+        MissingRuns: no preset is complete; the message names the command.
+    """
+    _, runs = latest(MlpNet, store)
+    methods = by_method(runs)
+    dense = float(errors([runs[0][1]], "dense_accuracy")[0])
+    with style() as figure_class:
+        figure = figure_class(figsize=(PAGE, 2.9))
+        left, right = figure.subplots(1, 2, sharey=True)
+        least = min(_lines(left, methods, "mask_accuracy"), _lines(right, methods, "accuracy"))
+        for ax in (left, right):
+            ax.axhline(dense, color="k", lw=0.8, ls=":", label="dense")
+            ax.set_xscale("log")
+            ax.minorticks_off()
+            ax.set_xticks(_TICKS, [f"{tick:g}" for tick in _TICKS])
+            ax.set_xlabel("density")
+        right.plot(
+            list(_CHITA),
+            [100 - value for value in _CHITA.values()],
+            "*",
+            color="k",
+            ms=6,
+            label="published: CHITA++ (benbaki2023chita)",
+        )
+        accuracy_axis(left, "y", least / 1.2, 85.0)
+        left.set_ylabel("test accuracy (%), MNIST")
+        seeds = {len(results) for results in methods.values()}
+        left.set_title(f"a   mask only ({min(seeds)} seeds)")
+        right.set_title("b   and the method's update")
+        handles = dict(zip(*reversed(left.get_legend_handles_labels()), strict=True))
+        handles |= dict(zip(*reversed(right.get_legend_handles_labels()), strict=True))
+        figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=3)
+        return save(figure, out, NAME)
+
+
+def _lines(ax: Any, methods: Mapping[Method, Sequence[dict[str, Any]]], name: str) -> float:
+    """Error against density: mean and range over the seeds; return the least error."""
+    least = 100.0
+    for method, (colour, mark) in _LOOKS.items():
+        results = methods.get(method, [])
+        if not results or (name == "accuracy" and not any(row["updated"] for row in results[0]["densities"])):
+            continue
+        densities = [row["kept"] / results[0]["weights"] for row in results[0]["densities"]]
+        seen = np.array([errors(result["densities"], name) for result in results])  # [seeds, densities]
+        least = min(least, float(seen.min()))
+        ax.plot(densities, seen.mean(0), color=colour, marker=mark, ms=3, lw=1, label=method)
+        ax.fill_between(densities, seen.min(0), seen.max(0), color=colour, alpha=0.15, lw=0)
+    return least

@@ -1,0 +1,195 @@
+"""How sparse tickets are in how large a network, and the bits in their masks: measured, proved, and demanded."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from experiments import MissingRuns, command, finished
+from experiments.ticket_sparsity import TicketSparsity, layer_bits, tolerance
+from paper_figs._drawing import PAGE, save, style
+from strongticket import bounds
+from strongticket.bounds import natale2024sparsity as natale
+
+if TYPE_CHECKING:
+    from strongticket.runs import Store
+
+__all__ = ["NEEDS", "draw"]
+
+NEEDS: Final = (TicketSparsity.name,)
+NAME: Final = "fig11_sparsity"
+DELTA: Final = 0.01
+NETWORK_EPS: Final = 0.1  # of the published theorem, which speaks of the network's error
+_LOOKS: Final = {"trained": ("o", "C0"), "uniform": ("s", "C1")}
+_TITLES: Final = {"digits": "digits", "mnist": "MNIST", "fashion-mnist": "Fashion-MNIST"}
+
+
+def draw(store: Store, out: Path) -> list[Path]:
+    """Read `ticket_sparsity` and write OUT/fig11_sparsity.pdf and .png.
+
+    The curves are of the preset "default", or "quick" where that is not complete; of "constructions" all runs that
+    are there are drawn.
+
+    Raises:
+        MissingRuns: no preset is complete, or no construction was run; the message names the command.
+    """
+    runs = _curves(store)
+    rows = _rows(store)
+    with style() as figure_class:
+        figure = figure_class(figsize=(PAGE, 3.2))
+        left, right = figure.subplots(1, 2, width_ratios=(1.75, 1.0))
+        _densities(left, runs)
+        _bits(right, rows)
+        figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+        return save(figure, out, NAME)
+
+
+def _curves(store: Store) -> list[tuple[TicketSparsity, dict[str, Any]]]:
+    try:
+        return finished(TicketSparsity, "default", store)
+    except MissingRuns as missing:
+        try:
+            return finished(TicketSparsity, "quick", store)
+        except MissingRuns:
+            raise missing from None
+
+
+def _rows(store: Store) -> list[tuple[TicketSparsity, dict[str, Any]]]:
+    """The runs of all constructions that are in the store and made a ticket."""
+    rows = []
+    for run in TicketSparsity.preset("constructions"):
+        found = store.collect([run.spec])
+        if not found.missing:
+            result = found.records[0].result
+            if "refused" not in result["tickets"][0]:
+                rows.append((run, result))
+    if not rows:
+        raise MissingRuns(
+            f"no run of a construction is in {store.folder}; make them with\n"
+            f"  {command(TicketSparsity, 'constructions', store)}"
+        )
+    return rows
+
+
+def _densities(ax: Any, runs: list[tuple[TicketSparsity, dict[str, Any]]]) -> None:
+    kinds = list(dict.fromkeys((run.data, run.model, run.target) for run, _ in runs))
+    for data, model, target in kinds:
+        results = [r for run, r in runs if (run.data, run.model, run.target) == (data, model, target)]
+        mark, colour = ("D", "C2") if data != "digits" else _LOOKS[target]
+        sizes = model.removeprefix("mlp-").removesuffix("+bias")
+        name = {"lenet-300-100": "LeNet-300-100"}.get(sizes, sizes)
+        label = f"{_TITLES[data]} {name}, {target} weights: exactly $k$"
+        _curve(ax, results, mark, colour, label, named=(data, target) == (kinds[0][0], kinds[0][2]))
+    shapes, eps = runs[0][1]["layers"], runs[0][0].weight_eps
+    _theory(ax, shapes, eps)
+    ax.set(
+        xscale="log",
+        yscale="log",
+        xlabel="weights of the random network per weight of the target",
+        ylabel="density of the ticket",
+        title=f"a) each weight within {eps:g}; {len({run.seed for run, _ in runs})} seeds, all drawn",
+    )
+
+
+def _curve(ax: Any, results: list[dict[str, Any]], mark: str, colour: str, label: str, *, named: bool) -> None:
+    """One point per k: the median, and each seed."""
+    sizes = [ticket["size"] for ticket in results[0]["tickets"]]
+    centres = []
+    for place, size in enumerate(sizes):
+        tickets = [(r, r["tickets"][place]) for r in results if "refused" not in r["tickets"][place]]
+        if not tickets:
+            continue
+        x = np.array([ticket["parameters"] / r["target_weights"] for r, ticket in tickets])
+        y = np.array([ticket["density"] for _, ticket in tickets])
+        ax.plot(x, y, ".", color=colour, ms=2, alpha=0.5)
+        if size == 0:
+            ax.plot(np.median(x), np.median(y), "*", color=colour, ms=7, mec="white", mew=0.4, zorder=4)
+            continue
+        centres.append((np.median(x), np.median(y)))
+        if named:
+            ax.annotate(f"{size}", centres[-1], xytext=(5, 0), textcoords="offset points", va="center", size=6)
+    ax.plot(*zip(*centres, strict=True), marker=mark, color=colour, lw=1, label=label)
+
+
+def _theory(ax: Any, layers: list[list[float]], eps: float) -> None:
+    weights = sum(int(rows * columns) for rows, columns, _ in layers)
+    needed = layer_bits(layers, eps)
+    # what counting demands: no ticket of all targets' lies below
+    over = np.geomspace(10.0, 1e4, 60)
+    least = [natale.kept_needed(round(m * weights), needed) for m in over]
+    known = [(m, kept / (m * weights)) for m, kept in zip(over, least, strict=True) if kept is not None]
+    ax.plot(*zip(*known, strict=True), color="0.35", lw=1, ls=(0, (4, 2)), label="counting: not all targets below")
+    # our explicit numbers of items, by the construction's own plan
+    ours = [_proved(layers, size, eps) for size in (1, 2, 3, 4, 6)]
+    ax.plot(*zip(*ours, strict=True), "x-", color="C3", lw=0.8, ms=4, label=f"proved with $\\delta$ = {DELTA:g} (ours)")
+    published = [point for share in np.geomspace(0.5, 3e-5, 40) if (point := _published(layers, float(share)))]
+    text = f"Theorem 3, $c_{{amp}}$ = {_c_amp():.0f} (ours), $\\varepsilon$ = {NETWORK_EPS:g}"
+    ax.plot(*zip(*published, strict=True), color="C5", lw=1, label=text)
+
+
+def _proved(layers: list[list[float]], size: int, eps: float) -> tuple[float, float]:
+    """Size and density of the random network that `Natale2024Sparsity(items="theorem")` takes, inputs nonnegative."""
+    from strongticket.constructions.natale2024sparsity import proved_items
+
+    problems = sum(int(rows * columns) for rows, columns, _ in layers)
+    parameters = kept = 0.0
+    for rows, columns, largest in layers:
+        items = proved_items(size, eps, DELTA, problems, max_target=largest)
+        parameters += columns * items * (rows + columns)
+        kept += rows * columns * size + min(rows * size, items) * columns
+    return parameters / problems, kept / parameters
+
+
+def _c_amp() -> float:
+    return 8.0 / bounds.get("natale2024sparsity.theorem2_probability")(c_l=natale.SUM_LOWER, c_u=natale.SUM_UPPER)
+
+
+def _published(layers: list[list[float]], share: float) -> tuple[float, float] | None:
+    """The paper's widths and its bound of the kept weights at gamma' = share; None where k would be below 1."""
+    sizes, kept_weights = (
+        bounds.get("natale2024sparsity.theorem3_parameters"),
+        bounds.get("natale2024sparsity.theorem3_kept"),
+    )
+    parameters = kept = 0.0
+    for rows, columns, _ in layers:
+        shape = {"d_in": int(columns), "d_out": int(rows)}
+        items = math.ceil(natale.theorem3_items(share, len(layers), eps=NETWORK_EPS, c_amp=_c_amp(), **shape))
+        if share * items < 1.0:
+            return None
+        parameters += sizes(n=items, **shape)
+        kept += kept_weights(k=math.ceil(share * items), **shape)
+    return parameters / sum(rows * columns for rows, columns, _ in layers), kept / parameters
+
+
+def _bits(ax: Any, rows: list[tuple[TicketSparsity, dict[str, Any]]]) -> None:
+    names = list(dict.fromkeys(run.construction for run, _ in rows))
+    short = False
+    for row, name in enumerate(names):
+        for shift, (target, (mark, colour)) in zip((-0.14, 0.14), _LOOKS.items(), strict=True):
+            found = [(run, r) for run, r in rows if (run.construction, run.target) == (name, target)]
+            if not found:
+                continue
+            short |= any(r["tickets"][0]["unreached"] for _, r in found)
+            share = np.array(
+                [
+                    r["tickets"][0]["mask_bits"] / layer_bits(r["layers"], tolerance(run, r["tickets"][0]))
+                    for run, r in found
+                ]
+            )
+            ax.plot([share.min(), share.max()], [row + shift] * 2, color=colour, lw=2.5, alpha=0.35)
+            ax.plot(np.median(share), row + shift, mark, color=colour, ms=4)
+    ax.axvline(1.0, color="0.35", lw=1, ls=(0, (4, 2)))
+    ax.set_yticks(range(len(names)), [_paper(name) for name in names])
+    ax.set_ylim(len(names) - 0.5, -0.5)
+    ax.set_xlim(left=0.0)
+    ax.grid(visible=False, axis="y")
+    ax.set(xlabel="bits of the mask / bits needed", title="b) each as it sizes itself (digits)")
+
+
+def _paper(name: str) -> str:
+    """ "Pensia2020Optimal" as "Pensia 2020"; two of one author and year differ by their last word."""
+    digits = next(i for i, letter in enumerate(name) if letter.isdigit())
+    return f"{name[:digits]} {name[digits : digits + 4]}\n{name[digits + 4 :].lower()}"

@@ -1,0 +1,264 @@
+"""Malach et al. 2020, "Proving the lottery ticket hypothesis": every weight becomes one random pair.
+
+Theorem 2.1: a wide random ReLU network of depth 2L contains a subnetwork within eps of the target on the unit ball,
+because among enough random neurons one has an incoming and an outgoing weight whose product is near the weight wanted.
+A subset sum of one item, that is, and polynomially many neurons where `pensia2020optimal` needs logarithmically many.
+Here the proof runs: one frozen random network, a block of its neurons for each input (for each input and output in the
+paper), and for each weight, for each sign of its input, one neuron of the block. Weights within the tolerance of 0 keep
+nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from typing import Literal, final
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from strongticket.bounds import HypothesisError
+from strongticket.bounds import malach2020proving as bounds
+from strongticket.certificate import Domain
+from strongticket.constructions._construction import AbstractConstruction, Construction, LayerReport, Plan, Progress
+from strongticket.constructions._gadget import HalfInputs
+from strongticket.constructions._malach2020proving_search import UNIT, Block, Choose, Search, count_blocks
+from strongticket.constructions.pensia2020optimal import (
+    GRID,
+    REACH,
+    UNIT_BALL,
+    Pensia2020Optimal,
+    _check_reach,
+    _check_tolerance,
+    _extended,
+    _on_grid,
+    _shifted,
+    _tolerance_on_grid,
+    _unreached,
+    _upward,
+)
+from strongticket.models import MLP, Layer, Target
+from strongticket.ticket import Init, Mask, Source, Ticket
+
+__all__ = ["Malach2020Proving", "construct"]
+
+KEY = "malach2020proving"
+MOST_ITEMS = 1 << 30
+
+Items = Literal["theorem", "paper"]
+Blocks = Literal["shared", "own"]
+
+
+@final
+@dataclass(frozen=True)
+class Malach2020Proving(AbstractConstruction):
+    """Prune one random ReLU network of depth 2L to a given one of depth L, one random pair for each weight.
+
+    Args:
+        weight_eps: tolerance of every single weight, in (0, 1). Give this or `network_eps`.
+        network_eps: tolerance of the whole network on the domain (or the unit ball, if that is larger), in (0, 1), for
+            targets with |W_i|_2 <= 1: the theorem, whose domain is the unit ball.
+        delta: failure probability that sizes the source, in (0, 1).
+        items: neurons in each block: a number >= 1; "theorem" (our count, rigorous for the target at hand: with
+            probability 1 - delta no weight is missed); or "paper" (the paper's count, and with `network_eps` its
+            hypotheses and its tolerance per weight).
+        choose: "nearest" (the product nearest to the weight), "first" (the first neuron whose product is within the
+            tolerance: much faster, as most problems end early; the report then counts usable neurons among those that
+            were read for all inputs), or "nearest-pair" (the paper's event: incoming weight
+            nearest to |w|, outgoing weight nearest to 1, signs apart).
+        blocks: "shared" (a block for each input, in which every output finds its own neurons; ours, as in
+            `pensia2020optimal`) or "own" (a block for each input and output, the paper's, with as many times the
+            width). A block serves both signs of its input: the sign of u says which a neuron can serve.
+        domain: where inputs live; on nonnegative inputs the first layer needs one neuron per weight, else two.
+        seed: names the random network, 0 <= seed < 2^64. Nothing is ever redrawn.
+
+    Raises:
+        ValueError: a parameter outside its range.
+    """
+
+    weight_eps: float | None = None
+    network_eps: float | None = None
+    delta: float = 0.01
+    items: int | Items = "theorem"
+    choose: Choose = "nearest"
+    blocks: Blocks = "shared"
+    domain: Domain = UNIT_BALL
+    seed: int = 0
+    key = KEY
+
+    def __post_init__(self) -> None:
+        if (self.weight_eps is None) == (self.network_eps is None):
+            raise ValueError("give exactly one of weight_eps (per weight) and network_eps (whole network, unit ball)")
+        for name in ("weight_eps", "network_eps", "delta"):
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, int | float) and 0 < value < 1):
+                raise ValueError(f"{name} must lie strictly between 0 and 1, got {value}")
+        if self.weight_eps is not None:
+            _check_tolerance(self.weight_eps)
+        if isinstance(self.items, str):
+            if self.items not in ("theorem", "paper"):
+                raise ValueError(f"items is a number, 'theorem' or 'paper', got {self.items!r}")
+        elif isinstance(self.items, bool) or not isinstance(self.items, int):
+            raise TypeError(f"items is a whole number, 'theorem' or 'paper', got {self.items!r}")
+        elif not 1 <= self.items <= MOST_ITEMS:
+            raise ValueError(f"items must be at least 1 and at most {MOST_ITEMS}, got {self.items}")
+        for name, known in (("choose", ("nearest", "first", "nearest-pair")), ("blocks", ("shared", "own"))):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} is one of {', '.join(map(repr, known))}, got {getattr(self, name)!r}")
+        if not isinstance(self.domain, Domain):
+            raise TypeError(f"the domain is a strongticket.Domain, such as Domain.box(0, 1), got {self.domain!r}")
+
+    def plan(self, target: Target) -> Plan:
+        """Check the hypotheses and fix the source network, without doing the work.
+
+        Raises:
+            HypothesisError: a weight beyond 1; with `network_eps` a layer of norm beyond 1; with the paper's count also
+                a weight beyond 1/sqrt(fan-in).
+            ValueError: the tolerance is too fine for the counts of items.
+        """
+        if not isinstance(target, Target):
+            raise TypeError(f"a target is a strongticket.Target, got {type(target).__name__}: use Target.from_module")
+        _check_reach(target)
+        layers = target.layers
+        tolerances = self._tolerances(target)
+        halves = [self._halves(i, layer) for i, layer in enumerate(layers)]
+        problems = [layer.weight.shape[0] * len(half) for layer, half in zip(layers, halves, strict=True)]
+        weights = sum(_extended(layer).size for layer in layers)
+        sizes, items = [target.architecture.sizes[0]], []
+        for layer, half, eps, each in zip(layers, halves, tolerances, problems, strict=True):
+            items.append(self._items(layer, half, eps, each / sum(problems), weights))
+            owners = layer.weight.shape[0] if self.blocks == "own" else 1
+            sizes += [owners * count_blocks(half) * items[-1], layer.weight.shape[0]]
+        return Plan(
+            Source(MLP(tuple(sizes), bias=target.architecture.bias), self.seed, Init("uniform23")),
+            tuple(tolerances),
+            tuple(items),
+            tuple(problems),
+            tuple(2 if half.signed else 1 for half in halves),
+        )
+
+    def construct(self, target: Target, *, progress: Progress | None = None) -> Construction:
+        """Run the proof: for every weight and sign of its input choose one neuron of the block, and gather the mask.
+
+        Args:
+            target: a ReLU MLP of any depth, with or without biases, all |weights| <= 1.
+            progress: called with ("weights", problems done, problems in all).
+
+        Raises:
+            HypothesisError, ValueError: see `plan`.
+        """
+        plan = self.plan(target)
+        masks, reports, unreached, done = [], [], [], 0
+        for i, layer in enumerate(target.layers):
+            clock = time.perf_counter()
+            block = Block(plan, i, self._halves(i, layer), self.blocks == "own")
+            targets, tolerance = _on_grid(block.halves, layer), _tolerance_on_grid(plan.weight_eps[i])
+            search = Search(block, targets, tolerance, self.choose)
+            search.run(_shifted(progress, done, sum(plan.problems)) or (lambda here: None))
+            neurons, errors = search.result()
+            masks.append(block.mask(neurons))
+            failed = _unreached(i, block.halves, layer, errors, tolerance)
+            unreached.append(failed)
+            seconds = {"search": time.perf_counter() - clock}
+            reports.append(_report(plan, block, search, masks[-1], errors, len(failed), seconds))
+            done += plan.problems[i]
+            if progress is not None:
+                progress("weights", done, sum(plan.problems))
+        return Construction(
+            KEY, plan, Ticket(plan.source, Mask.merge(*masks)), np.concatenate(unreached), tuple(reports)
+        )
+
+    def _halves(self, index: int, layer: Layer) -> HalfInputs:
+        signed = index == 0 and not self.domain.nonnegative
+        return HalfInputs.of(layer.weight.shape[1], signed=signed, bias=layer.bias is not None)
+
+    def _tolerances(self, target: Target) -> list[float]:
+        if self.weight_eps is not None:
+            return [float(self.weight_eps)] * len(target.layers)
+        assert self.network_eps is not None
+        by_norms = Pensia2020Optimal(network_eps=self.network_eps, domain=self.domain)._tolerances(target)
+        if self.items != "paper":
+            return by_norms
+        if target.architecture.bias or self.domain.radius_in(target.architecture.sizes[0]) > 1:
+            raise HypothesisError(
+                "the paper speaks of networks without biases and inputs in the unit ball; with items='theorem' biases "
+                "and larger domains are covered too"
+            )
+        for i, layer in enumerate(target.layers):
+            largest, limit = float(np.abs(layer.weight).max()), 1 / math.sqrt(layer.weight.shape[1])
+            if largest > limit * (1 + 1e-6):
+                raise HypothesisError(
+                    f"layer {i} of the target has a weight of magnitude {largest:.6g}; the paper speaks of weights of "
+                    f"at most 1/sqrt(fan-in) = {limit:.6g}. Rescale the target, or take items='theorem'"
+                )
+        depth = len(target.layers)
+        each = [bounds.paper_weight_eps(self.network_eps, depth, *x.weight.shape[::-1]) for x in target.layers]
+        for eps in each:
+            _check_tolerance(eps)
+        return each
+
+    def _items(self, layer: Layer, half: HalfInputs, eps: float, share: float, weights: int) -> int:
+        if not isinstance(self.items, str):
+            return int(self.items)
+        if self.items == "paper":
+            return bounds.items_for_network(weights, eps, self.delta, event="paper")
+        fine = eps - bounds.GRID_SLACK - 2.0**-44  # for the grids of the source and of the target
+        if fine <= eps / 2:
+            raise ValueError(
+                f"a tolerance of {eps:.3g} per weight is too fine for the count of items, which pays 2^-22 for "
+                "the grid of the weights: loosen it, or give a number of items"
+            )
+        magnitudes = np.abs(_extended(layer)[:, half.inputs])
+        largest = float(magnitudes.max(initial=0.0))
+        if self.choose == "nearest-pair" and largest > REACH - eps:
+            return bounds.items_for_network(weights, fine, self.delta, event="paper")
+        if self.choose == "nearest-pair":
+            problems = math.ceil(magnitudes.size / share)
+            return bounds.items_for_network(problems, fine, self.delta, event="pair", max_target=largest)
+        return bounds.items_for_target(magnitudes, fine, self.delta * share)
+
+
+def _report(
+    plan: Plan,
+    block: Block,
+    search: Search,
+    mask: Mask,
+    errors: NDArray[np.int64],
+    failed: int,
+    seconds: dict[str, float],
+) -> LayerReport:
+    plain = np.ldexp(errors.astype(np.float64), GRID)
+    return LayerReport(
+        layer=block.layer,
+        problems=plan.problems[block.layer],
+        items=block.items,
+        fewest_items=int(search.usable.min()),
+        weakest_item=search.weakest / UNIT,
+        width=block.sizes[1],
+        kept=mask.count,
+        unreached=failed,
+        largest_error=float(_upward(np.abs(errors).max(initial=0).reshape(1))[0]),
+        rms_error=float(np.sqrt(np.mean(plain * plain))),
+        seconds=seconds,
+    )
+
+
+def construct(target: Target | nn.Module, **options: object) -> Construction:
+    """Turn a ReLU network into a strict ticket with one random pair per weight: `Malach2020Proving(**options)`.
+
+    Args:
+        target: the network to find inside a random one; a module is read by `Target.from_module`.
+        options: parameters of `Malach2020Proving`.
+
+    >>> import torch
+    >>> from strongticket.models import Target
+    >>> weights = [torch.linspace(-0.5, 0.5, 12).reshape(3, 4), torch.linspace(-0.4, 0.6, 6).reshape(2, 3)]
+    >>> target = Target.from_state({"0.weight": weights[0], "1.weight": weights[1]})
+    >>> result = construct(target, weight_eps=0.05, seed=1)
+    >>> result.ticket is not None and result.largest_error <= 0.05, result.plan.items
+    (True, (364, 484))
+    """
+    method = Malach2020Proving(**options)  # type: ignore[arg-type]
+    return method.construct(Target.from_module(target) if isinstance(target, nn.Module) else target)
