@@ -154,6 +154,16 @@ def _check_primes() -> bool:
     return True
 
 
+def _check_parity() -> bool:
+    for largest in (2, 4, 8, 16):
+        pairs = [(i, j) for i in range(1, largest + 1) for j in range(1, largest + 1)]
+        even = sum(i * j % 2 == 0 for i, j in pairs)
+        odd_first = [i * j % 2 for i, j in pairs if i % 2]
+        if Fraction(even, len(pairs)) != Fraction(3, 4) or 2 * sum(odd_first) != len(odd_first):
+            return False
+    return True
+
+
 def _check_first_moment() -> bool:
     for n, largest in itertools.product((1, 2, 3), (1, 2, 3)):
         numbers = [x for x in range(-largest, largest + 1) if x]
@@ -262,6 +272,13 @@ TICKET_STEPS: Sequence[ProofStep] = (
         _check_primes,
         general=False,
     ),
+    _step(
+        "caveat: parity",
+        "for even M, i j is even with probability 3/4, and with 1/2 where i is odd (M = 2, 4, 8, 16): all n live "
+        "candidates of a block are even with probability (3/4)^n, and then no odd multiple of delta^2 is met",
+        _check_parity,
+        general=False,
+    ),
 )
 
 LEMMA_STEPS: Sequence[ProofStep] = (
@@ -328,7 +345,9 @@ THEOREMS: tuple[Theorem, ...] = (
         "steps here show. (a) Lemma 4's proof leaves a failure term 2 n^(-1/7) for each weight, so that a union bound "
         "over N weights is empty unless n > (2N)^7: see kumar2025quantized.lemma4. (b) Products of two numbers of the "
         "grid are taken to contain the uniform law on the multiples of delta^2; in units of delta^2 they are i j with "
-        "|i|, |j| <= 1/delta, so a prime above 1/delta never occurs, and the step does not hold literally. What is "
+        "|i|, |j| <= 1/delta, so a prime above 1/delta never occurs, and the step does not hold literally. (We add: "
+        "for even 1/delta all n are even with probability (3/4)^n, so odd targets fail at least as often, far above "
+        "the prediction; the construction's default takes odd i.) What is "
         "built is therefore our own route to the same conclusion, and the claim tries that: half of the candidates of "
         "a weight have the incoming weight 1 and half delta, w = delta a + delta^2 b, two sums of *uniform* integers, "
         "each by kumar2025quantized.integers; the mask chooses which neuron serves which input, and neurons_to_fill "

@@ -61,15 +61,15 @@ class Kumar2025Quantized(AbstractConstruction):
     Args:
         source_bits: k: weights of the source are multiples of 2^-k, those of the target of 2^-2k; 1..11.
         items: candidates per weight: a number >= 1; "prediction" (the number at which `delta` weights of this target
-            are predicted to fail, without proof: up to five times as many were measured); or "theorem" (with
-            probability 1 - delta all are met, proved: our count, not the paper's; assignment "digits" only, and
-            targets within [-1/2, 1/2]).
+            are predicted to fail, without proof: up to four times as many were measured for |w| <= 1/2, seven times
+            near 1); or "theorem" (with probability 1 - delta all are met, proved: our count, not the paper's;
+            assignment "digits" only, and targets within [-1/2, 1/2]).
         delta: failure probability, or expected number of failures, that sizes the source; in (0, 1).
-        assignment: which neurons are candidates for an input. "odd": those with an odd incoming weight >= M/4, so that
-            half of the products are odd (with any i, all of n would be even, and no odd weight be met, with
-            probability (3/4)^n); the fewest candidates suffice. "digits": half of them have the incoming weight 1/M, half
-            have 1, so that w = a/M + b/M^2 is two subset sums of uniform integers. "fixed": the paper's consecutive blocks,
-            half of whose neurons are dead.
+        assignment: which neurons are candidates for an input. "odd": those with an odd incoming weight i >= M/4, so
+            that half of the products are odd (with any i, all n would be even with probability (3/4)^n, and then no
+            odd weight is met); the fewest candidates suffice. "digits": half of them have the incoming weight 1/M and
+            half have 1, so that w = a/M + b/M^2 is two subset sums of uniform integers. "fixed": the paper's
+            consecutive blocks, half of whose neurons are dead.
         objective: "sparsest" (fewest kept weights) or "first_hit" (any exact subset, quickest).
         domain: where inputs live; on nonnegative inputs the first layer needs the positive half only.
         seed: names the random network, 0 <= seed < 2^64. Nothing is ever redrawn.
