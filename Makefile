@@ -18,7 +18,7 @@ demo: setup
 	$(BIN)/python -m experiments demo $(DEMO)
 
 test: setup
-	$(BIN)/python -m pytest --timeout=300
+	$(BIN)/python -m pytest --timeout=300 -n auto
 
 check: setup
 	$(BIN)/ruff check .

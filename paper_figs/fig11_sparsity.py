@@ -182,13 +182,11 @@ def _published(layers: list[list[float]], share: float) -> tuple[float, float] |
 
 def _bits(ax: Any, rows: list[tuple[TicketSparsity, dict[str, Any]]]) -> None:
     names = list(dict.fromkeys(run.construction for run, _ in rows))
-    short = False
     for row, name in enumerate(names):
         for shift, (target, (mark, colour)) in zip((-0.14, 0.14), _LOOKS.items(), strict=True):
             found = [(run, r) for run, r in rows if (run.construction, run.target) == (name, target)]
             if not found:
                 continue
-            short |= any(r["tickets"][0]["unreached"] for _, r in found)
             share = np.array(
                 [
                     r["tickets"][0]["mask_bits"] / layer_bits(r["layers"], tolerance(run, r["tickets"][0]))
