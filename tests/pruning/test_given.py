@@ -59,7 +59,6 @@ def net(*inside: nn.Module) -> nn.Sequential:
         ((X, Y[:3]), ValueError, "got 3 labels, 20 inputs"),
         ((X[:0], None), ValueError, "at least one"),
     ],
-    ids=str,
 )
 def test_data_that_do_not_fit_are_refused_at_once(data: Any, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):

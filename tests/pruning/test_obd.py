@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from strongticket.mask import Mask
-from strongticket.pruning import Problem
+from strongticket.pruning import Problem, ScorePruner
 from strongticket.pruning.curvature.diagonal import ggn_diagonal
 from strongticket.pruning.curvature.hessian import hessian_matrix
 from strongticket.pruning.curvature.products import gather
@@ -126,3 +126,5 @@ def test_predictions_have_the_sign_of_the_curvature() -> None:
         assert torch.equal(ranks[name], scores[name])
         torch.testing.assert_close(scores[name], diagonal[name].abs() * weight.square() / 2)
         torch.testing.assert_close(increase[name], diagonal[name] * weight.square() / 2)
+    pruned = ScorePruner(method).prune(problem, 0.0)
+    assert pruned.predicted_increase == pytest.approx(sum(float(value.sum()) for value in increase.values()))

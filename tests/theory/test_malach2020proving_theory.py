@@ -159,7 +159,7 @@ def test_steps_catch_formulas_that_are_wrong(name: str, wrong: Any, monkeypatch:
         (NEURONS, {"bound": -1.0}),
         (NEURONS, {"delta": 1.0}),
     ],
-    ids=str,
+    ids=lambda value: value.key if isinstance(value, theory.Theorem) else str(value),
 )
 def test_claims_refuse_nonsense(theorem: theory.Theorem, bad: dict[str, Any]) -> None:
     with pytest.raises(ValueError):
