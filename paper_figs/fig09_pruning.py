@@ -31,6 +31,7 @@ _ARMS: Final[dict[Arm, tuple[str, str, str]]] = {
     "magnitude, layer": ("C1", "s", "-"),
     "obd": ("C4", "^", "-"),
     "exact-obs": ("C2", "D", "-"),
+    "exact-obs, global": ("C2", "d", "--"),
     "network-obs, 10 stages": ("C3", "P", "-"),
     "edge-popup": ("C0", "o", "-"),
     "random, untrained": ("C0", "x", "--"),
@@ -100,12 +101,12 @@ def _column(ax: Any, runs: Sequence[tuple[PruningCompare, dict[str, Any]]], colu
         places = [row["density"] for row in made]
         label = "constructed, on a wider network"
         ax.plot(places, errors(made, column), "*", color="C5", ms=5, label=label)
-        ax.axvspan(_BEYOND, 2 * max(places), color="0.93", lw=0)
+        _density_axis(ax, (*_TICKS[::2], float(f"{sum(places) / len(places):.2g}")))
+        ax.axvspan(_BEYOND, 2 * max(places), color="0.93", lw=0, zorder=0)
         ax.set_xlim(right=2 * max(places))
-        _density_axis(ax, (*_TICKS, float(f"{sum(places) / len(places):.2g}")))
     else:
         _density_axis(ax, _TICKS)
-    ax.set_xlabel("weights kept / weights of the trained network")
+    ax.set_xlabel("kept / weights trained")
     ax.set_title(title)
     return best
 
@@ -122,7 +123,7 @@ def _overlap(ax: Any, runs: Sequence[tuple[PruningOverlap, dict[str, Any]]]) -> 
     ax.set_yscale("log")
     ax.set_ylabel("masks' intersection over union")
     _density_axis(ax, _TICKS)
-    ax.set_title("d   masks of the same random weights")
+    ax.set_title("d   masks of the same weights")
     ax.legend(fontsize=5.5)
 
 

@@ -64,11 +64,19 @@ class AbstractScore(ABC):
 
     key: ClassVar[str]
     is_increase: ClassVar[bool] = False
-    """Whether a saliency is the predicted increase of the mean loss when that weight alone goes."""
+    """Whether saliencies come with the increase of the mean loss that they predict when that weight alone goes."""
 
     @abstractmethod
     def score(self, problem: Problem) -> dict[str, Tensor]:
         """Return a saliency per weight, finite, for each of `problem.names` in its shape."""
+
+    def score_and_increase(self, problem: Problem) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:
+        """Return the saliencies, and the increases that they predict: the same numbers unless a score says otherwise.
+
+        The second is None for scores that are no model of the loss.
+        """
+        scores = self.score(problem)
+        return scores, scores if self.is_increase else None
 
 
 class AbstractPruner(ABC):

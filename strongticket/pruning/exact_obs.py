@@ -85,10 +85,10 @@ class ExactOBS(AbstractPruner):
         backend: see `remove_in_order`.
         threads: of the numba backend; results do not depend on it.
 
-    >>> inputs, labels = torch.eye(3).repeat(2, 1), torch.tensor([0, 1, 1, 0, 1, 1])
+    >>> inputs = torch.eye(3).repeat(2, 1)
     >>> layer = torch.nn.Linear(3, 1, bias=False)
     >>> _ = layer.weight.data.copy_(torch.tensor([[0.5, -2.0, 1.0]]))
-    >>> pruned = ExactOBS().prune(Problem.of(layer, (inputs, labels)), 1 / 3)
+    >>> pruned = ExactOBS().prune(Problem.of(layer, (inputs, None)), 1 / 3)
     >>> [round(value, 4) for value in pruned.weights["weight"].tolist()[0]]
     [0.0, -2.0, 0.0]
     """

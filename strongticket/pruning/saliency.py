@@ -59,17 +59,20 @@ class ScorePruner(AbstractPruner):
         """
         for density in densities:
             check_density(density)
-        scores = scores_of(self.score, problem)
-        return tuple(self._pruned(problem, scores, density) for density in densities)
+        scores, increases = self.score.score_and_increase(problem)
+        _check(self.score, problem, scores)
+        return tuple(self._pruned(problem, scores, increases, density) for density in densities)
 
     def start_density(self, problem: Problem) -> float:
         """Return the density of what is left to prune, of the entries of the structure."""
         return self.structure.density(problem.start)
 
-    def _pruned(self, problem: Problem, scores: dict[str, Tensor], density: float) -> Pruned:
+    def _pruned(
+        self, problem: Problem, scores: dict[str, Tensor], increases: dict[str, Tensor] | None, density: float
+    ) -> Pruned:
         mask = self.structure.select(scores, problem.start, density, self.allocation)
         weights = {name: weight * mask[name].to(weight.device) for name, weight in problem.weights.items()}
-        increase = _removed(scores, problem.start, mask) if self.score.is_increase else None
+        increase = None if increases is None else _removed(increases, problem.start, mask)
         stats = {"allocation": self.allocation, "structure": self.structure.key}
         return Pruned(mask, weights, problem.module, increase, False, self.score.key, stats)
 
@@ -81,16 +84,20 @@ def scores_of(score: AbstractScore, problem: Problem) -> dict[str, Tensor]:
         ValueError: saliencies of other shapes than the weights, or NaN or infinite ones.
     """
     scores = score.score(problem)
+    _check(score, problem, scores)
+    return scores
+
+
+def _check(score: AbstractScore, problem: Problem, scores: dict[str, Tensor]) -> None:
     shapes = {name: tuple(value.shape) for name, value in scores.items()}
     if shapes != problem.shapes:
         raise ValueError(f"{score.key} gave saliencies {shapes}, expected one per weight: {problem.shapes}")
     for name, value in scores.items():
         if not bool(torch.isfinite(value).all()):
             raise ValueError(f"{score.key} gave NaN or infinite saliencies for {name}: look at the loss of the network")
-    return scores
 
 
 def _removed(scores: dict[str, Tensor], start: Mask, mask: Mask) -> float:
-    """Sum of the saliencies of what goes, exact but for one rounding."""
+    """Sum of the increases of what goes, exact but for one rounding."""
     gone = [value[(start[name] & ~mask[name]).to(value.device)].double().cpu() for name, value in scores.items()]
     return math.fsum(math.fsum(part.tolist()) for part in gone)

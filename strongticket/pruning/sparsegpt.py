@@ -36,10 +36,10 @@ class SparseGPT(AbstractPruner):
         refit: whether survivors move to where the loss is least, which they are not after the sweep.
         allocation: how layers share the count: "layer", "erdos-renyi" or "erdos-renyi-kernel".
 
-    >>> inputs, labels = torch.eye(3).repeat(2, 1), torch.tensor([0, 1, 1, 0, 1, 1])
+    >>> inputs = torch.eye(3).repeat(2, 1)
     >>> layer = torch.nn.Linear(3, 1, bias=False)
     >>> _ = layer.weight.data.copy_(torch.tensor([[0.5, -2.0, 1.0]]))
-    >>> SparseGPT().prune(Problem.of(layer, (inputs, labels)), 1 / 3).weights["weight"].tolist()
+    >>> SparseGPT().prune(Problem.of(layer, (inputs, None)), 1 / 3).weights["weight"].tolist()
     [[0.0, -2.0, 0.0]]
     """
 

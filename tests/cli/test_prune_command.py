@@ -123,3 +123,21 @@ def test_methods_of_the_command_are_those_of_the_library() -> None:
     from strongticket.pruning import METHODS
 
     assert typing.get_args(PruneMethod) == tuple(METHODS)
+
+
+def test_a_network_for_other_data_is_refused_by_its_size(capsys: pytest.CaptureFixture[str]) -> None:
+    torch.manual_seed(0)
+    small = torch.nn.Sequential(torch.nn.Linear(16, 8, bias=False), torch.nn.ReLU(), torch.nn.Linear(8, 10, bias=False))
+    Target.from_module(small).save("small.safetensors")
+    assert (
+        main(["prune", "small.safetensors", "--method", "magnitude", "--density", "0.5", "--out", "p.safetensors"]) == 2
+    )
+    said = capsys.readouterr().err
+    assert "mlp-16-8-10, takes 16 inputs, an example of digits has 64" in said
+
+
+def test_densities_that_are_close_have_files_of_their_own(target: str, folder: Path) -> None:
+    options = ["--method", "magnitude", "--density", "0.1234567", "0.1234568", "--out", "p.safetensors"]
+    assert main(["prune", target, *options]) == 0
+    assert (folder / "p-0.1234567.safetensors").exists()
+    assert (folder / "p-0.1234568.safetensors").exists()
