@@ -71,7 +71,7 @@ def test_the_counts_agree_and_stand_in_order(a: float, e: float, problems: int, 
     least = bounds.get("malach2020proving.least_items")(weight_eps=e, delta=delta, target=a)
     assert least <= product
     paper = malach.items_for_network(problems, e, delta, event="paper")
-    if a <= 1 - e:
+    if a <= 1 - e - 1e-9:  # the hypothesis is checked exactly, on binary fractions
         pair = malach.items_for_network(problems, e, delta, event="pair", max_target=a)
         assert product <= pair <= paper
     assert product <= paper
