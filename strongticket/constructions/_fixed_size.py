@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,16 +10,14 @@ from numpy.typing import NDArray
 
 from strongticket import subsetsum
 from strongticket.constructions._gadget import (
-    BLOCK_BYTES,
     TOGETHER,
     LayerPair,
     Pool,
     PrunedPair,
-    _incoming_mask,
-    _join,
+    prune_in_blocks,
+    rows_at_once,
+    stage,
 )
-from strongticket.models import MLP
-from strongticket.ticket import Mask
 
 __all__ = ["NOTHING", "FixedSize", "prune_fixed_size"]
 
@@ -134,35 +131,17 @@ def prune_fixed_size(
         progress: called with the number of problems done so far.
     """
     columns, items = pool.u.shape
-    width, outputs = pair.width, pair.outputs
-    second = MLP.weight_name(2 * pair.layer + 1)
-    rows = max(8, BLOCK_BYTES // max(1, 24 * columns * items) // 8 * 8)  # whole bytes of mask
-    used = np.zeros(width, dtype=bool)
-    errors = np.empty((outputs, columns), dtype=np.int64)
-    packed: list[NDArray[np.uint8]] = []
-    seconds = {"source": 0.0, "solve": 0.0, "mask": 0.0}
-    for start in range(0, outputs, rows):
-        stop = min(start + rows, outputs)
-        clock = [time.perf_counter()]
-        v = pair.source.integers(second, slice(start * width, stop * width)).reshape(-1, width)
-        candidates = (v[:, pool.neurons.reshape(-1)] * pool.u.reshape(1, -1)).reshape(-1, items)
-        clock.append(time.perf_counter())
-        chosen, error = rule.choose(candidates, targets[start:stop].reshape(-1))
-        errors[start:stop] = error.reshape(-1, columns)
-        clock.append(time.perf_counter())
-        kept = np.zeros(v.shape, dtype=bool)
-        problem, nth = np.nonzero(chosen >= 0)
-        row, column = np.divmod(problem, columns)
-        kept[row, pool.neurons[column, chosen[problem, nth]]] = True
-        used |= kept.any(axis=0)
-        packed.append(np.packbits(kept.reshape(-1), bitorder="little"))
-        clock.append(time.perf_counter())
-        for stage, begun, ended in zip(seconds, clock[:-1], clock[1:], strict=True):
-            seconds[stage] += ended - begun
-        if progress is not None:
-            progress(stop * columns)
-    kept_weights = Mask.from_packed({second: (outputs, width)}, {second: _join(packed)})
-    mask = Mask.merge(_incoming_mask(pair, pool, used), kept_weights)
-    if pair.mlp.bias:
-        mask = Mask.merge(mask, Mask.from_indices({MLP.bias_name(2 * pair.layer + 1): (outputs,)}, {}))
-    return PrunedPair(mask, errors, seconds)
+
+    def solve(v: NDArray[np.int32], here: slice, seconds: dict[str, float]) -> tuple[NDArray[np.bool_], Integers]:
+        with stage(seconds, "source"):
+            candidates = (v[:, pool.neurons.reshape(-1)] * pool.u.reshape(1, -1)).reshape(-1, items)
+        with stage(seconds, "solve"):
+            chosen, error = rule.choose(candidates, targets[here].reshape(-1))
+        with stage(seconds, "mask"):
+            kept = np.zeros(v.shape, dtype=bool)
+            problem, nth = np.nonzero(chosen >= 0)
+            row, column = np.divmod(problem, columns)
+            kept[row, pool.neurons[column, chosen[problem, nth]]] = True
+        return kept, error.reshape(-1, columns)
+
+    return prune_in_blocks(pair, pool, rows_at_once(24 * columns * items), solve, progress)

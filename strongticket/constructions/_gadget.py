@@ -9,7 +9,8 @@ way. The hidden layer is shared by all outputs; each output has its own v. (Pens
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +27,11 @@ __all__ = [
     "PrunedPair",
     "assign_column_aware",
     "assign_fixed",
+    "prune_in_blocks",
     "prune_pair",
+    "rows_at_once",
+    "spare_neurons",
+    "stage",
 ]
 
 BLOCK_BYTES = 96 << 20  # candidates held at a time
@@ -36,6 +41,10 @@ WEAKEST = 0.5  # a neuron whose best open half-input has |u| below this is left 
 
 Choice = Callable[[NDArray[np.int64], NDArray[np.int64]], tuple[NDArray[np.int64], NDArray[np.int64]]]
 """(items [batch, n], targets [batch]), integers on one grid -> (mask bits [batch], error = target - sum [batch])."""
+
+Rows = Callable[[NDArray[np.int32], slice, dict[str, float]], tuple[NDArray[np.bool_], NDArray[np.int64]]]
+"""(weights of the second layer [rows, width], which rows, seconds by stage) -> (kept [rows, width], errors [rows,
+columns]) for some rows of a pair."""
 
 
 @dataclass(frozen=True)
@@ -221,26 +230,57 @@ def prune_pair(
         choose: the subset-sum solver.
         progress: called with the number of problems done so far.
     """
-    columns = len(pair.halves)
-    width, outputs = pair.width, pair.outputs
+    rows = rows_at_once(8 * len(pair.halves) * min(pool.u.shape[1], TOGETHER))
+
+    def solve(
+        v: NDArray[np.int32], here: slice, seconds: dict[str, float]
+    ) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:  # fmt: skip
+        return _prune_rows(v, pool, targets[here], tolerance, choose, seconds)
+
+    return prune_in_blocks(pair, pool, rows, solve, progress)
+
+
+def rows_at_once(bytes_each: int) -> int:
+    """Return how many rows of a pair are solved together: whole bytes of mask, and candidates that fit."""
+    return max(8, BLOCK_BYTES // max(1, bytes_each) // 8 * 8)
+
+
+@contextmanager
+def stage(seconds: dict[str, float], name: str) -> Iterator[None]:
+    """Add the wall-clock time of a stage to what it took before."""
+    clock = time.perf_counter()
+    yield
+    seconds[name] += time.perf_counter() - clock
+
+
+def prune_in_blocks(
+    pair: LayerPair, pool: Pool, rows: int, solve: Rows, progress: Callable[[int], None] | None = None
+) -> PrunedPair:
+    """Gather the mask of a pair and the errors of its weights, some rows at a time.
+
+    Args:
+        pair: the source layers.
+        pool: candidates of each half-input.
+        rows: outputs at a time, a multiple of 8.
+        solve: what chooses for some rows.
+        progress: called with the number of problems done so far.
+    """
+    columns, width, outputs = len(pair.halves), pair.width, pair.outputs
     second = MLP.weight_name(2 * pair.layer + 1)
-    rows = max(8, BLOCK_BYTES // max(1, 8 * columns * min(pool.u.shape[1], TOGETHER)) // 8 * 8)  # whole bytes of mask
     used = np.zeros(width, dtype=bool)
     errors = np.empty((outputs, columns), dtype=np.int64)
     packed: list[NDArray[np.uint8]] = []
     seconds = {"source": 0.0, "solve": 0.0, "mask": 0.0}
     for start in range(0, outputs, rows):
-        stop = min(start + rows, outputs)
-        clock = time.perf_counter()
-        v = pair.source.integers(second, slice(start * width, stop * width)).reshape(-1, width)
-        seconds["source"] += time.perf_counter() - clock
-        kept, errors[start:stop] = _prune_rows(v, pool, targets[start:stop], tolerance, choose, seconds)
-        clock = time.perf_counter()
-        used |= kept.any(axis=0)
-        packed.append(np.packbits(kept.reshape(-1), bitorder="little"))
-        seconds["mask"] += time.perf_counter() - clock
+        here = slice(start, min(start + rows, outputs))
+        with stage(seconds, "source"):
+            v = pair.source.integers(second, slice(here.start * width, here.stop * width)).reshape(-1, width)
+        kept, errors[here] = solve(v, here, seconds)
+        with stage(seconds, "mask"):
+            used |= kept.any(axis=0)
+            packed.append(np.packbits(kept.reshape(-1), bitorder="little"))
         if progress is not None:
-            progress(stop * columns)
+            progress(here.stop * columns)
     mask = Mask.merge(
         _incoming_mask(pair, pool, used), Mask.from_packed({second: (outputs, width)}, {second: _join(packed)})
     )
@@ -266,32 +306,29 @@ def _prune_rows(
     chosen = np.zeros(wanted.size, dtype=np.int64)
     group = np.zeros(wanted.size, dtype=np.int64)
     for start in range(0, items, max(1, size)):
-        clock = time.perf_counter()
-        neurons, u = pool.neurons[:, start : start + size], pool.u[:, start : start + size]
-        if start == 0:
-            candidates = (v[:, neurons.reshape(-1)] * u.reshape(1, -1)).reshape(-1, neurons.shape[1])
-        else:
-            row, column = np.divmod(open_problems, columns)
-            candidates = v[row[:, None], neurons[column]] * u[column]
-        seconds["source"] += time.perf_counter() - clock
-        clock = time.perf_counter()
-        bits, found = choose(candidates, wanted[open_problems])
-        better = np.abs(found) < np.abs(error[open_problems])
-        at = open_problems[better]
-        chosen[at], error[at], group[at] = bits[better], found[better], start
-        open_problems = open_problems[np.abs(error[open_problems]) > tolerance]
-        seconds["solve"] += time.perf_counter() - clock
+        with stage(seconds, "source"):
+            neurons, u = pool.neurons[:, start : start + size], pool.u[:, start : start + size]
+            if start == 0:
+                candidates = (v[:, neurons.reshape(-1)] * u.reshape(1, -1)).reshape(-1, neurons.shape[1])
+            else:
+                row, column = np.divmod(open_problems, columns)
+                candidates = v[row[:, None], neurons[column]] * u[column]
+        with stage(seconds, "solve"):
+            bits, found = choose(candidates, wanted[open_problems])
+            better = np.abs(found) < np.abs(error[open_problems])
+            at = open_problems[better]
+            chosen[at], error[at], group[at] = bits[better], found[better], start
+            open_problems = open_problems[np.abs(error[open_problems]) > tolerance]
         if not open_problems.size:
             break
-    clock = time.perf_counter()
-    kept = np.zeros(v.shape, dtype=bool)
-    for start in np.unique(group):
-        neurons = pool.neurons[:, start : start + size]
-        of_group = np.where(group == start, chosen, 0).astype("<i8").view(np.uint8).reshape(-1, 8)
-        picked = np.unpackbits(of_group, axis=1, count=neurons.shape[1], bitorder="little").reshape(len(v), -1)
-        alive = pool.u[:, start : start + size].reshape(-1) != 0
-        kept[:, neurons.reshape(-1)[alive]] |= picked[:, alive].view(np.bool_)
-    seconds["mask"] += time.perf_counter() - clock
+    with stage(seconds, "mask"):
+        kept = np.zeros(v.shape, dtype=bool)
+        for start in np.unique(group):
+            neurons = pool.neurons[:, start : start + size]
+            of_group = np.where(group == start, chosen, 0).astype("<i8").view(np.uint8).reshape(-1, 8)
+            picked = np.unpackbits(of_group, axis=1, count=neurons.shape[1], bitorder="little").reshape(len(v), -1)
+            alive = pool.u[:, start : start + size].reshape(-1) != 0
+            kept[:, neurons.reshape(-1)[alive]] |= picked[:, alive].view(np.bool_)
     return kept, error.reshape(targets.shape)
 
 

@@ -9,7 +9,6 @@ h_(i-1) - v_i <= h_i. With h_i = h_0 phi^-i, phi the golden ratio, the bins tile
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
@@ -17,14 +16,7 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-from strongticket.constructions._gadget import (
-    BLOCK_BYTES,
-    LayerPair,
-    Pool,
-    _incoming_mask,
-    _join,
-)
-from strongticket.models import MLP
+from strongticket.constructions._gadget import LayerPair, Pool, prune_in_blocks, rows_at_once, stage
 from strongticket.ticket import Mask
 
 __all__ = ["Bins", "GreedyPair", "prune_greedily", "take_what_fits"]
@@ -183,37 +175,22 @@ def prune_greedily(
         progress: called with the number of problems done so far.
     """
     columns, n = pool.u.shape
-    width, outputs = pair.width, pair.outputs
-    second = MLP.weight_name(2 * pair.layer + 1)
-    rows = max(8, BLOCK_BYTES // max(1, 24 * columns * n) // 8 * 8)  # whole bytes of mask
-    used = np.zeros(width, dtype=bool)
-    errors = np.empty((outputs, columns), dtype=np.int64)
-    filled = np.empty((outputs, columns), dtype=np.uint64)
-    packed: list[NDArray[np.uint8]] = []
-    seconds = {"source": 0.0, "solve": 0.0, "mask": 0.0}
+    filled = np.empty((pair.outputs, columns), dtype=np.uint64)
     alive = pool.u.reshape(-1) != 0
     neurons = pool.neurons.reshape(-1)
-    for start in range(0, outputs, rows):
-        stop = min(start + rows, outputs)
-        clock = time.perf_counter()
-        v = pair.source.integers(second, slice(start * width, stop * width)).reshape(-1, width)
-        items = (v[:, neurons] * pool.u.reshape(1, -1)).reshape(-1, n)
-        seconds["source"] += time.perf_counter() - clock
-        clock = time.perf_counter()
-        chosen, left, bits = take_what_fits(items, targets[start:stop].reshape(-1), bins, tolerance)
-        errors[start:stop], filled[start:stop] = left.reshape(-1, columns), bits.reshape(-1, columns)
-        seconds["solve"] += time.perf_counter() - clock
-        clock = time.perf_counter()
-        kept = np.zeros(v.shape, dtype=bool)
-        kept[:, neurons[alive]] |= chosen.reshape(len(v), -1)[:, alive]
-        used |= kept.any(axis=0)
-        packed.append(np.packbits(kept.reshape(-1), bitorder="little"))
-        seconds["mask"] += time.perf_counter() - clock
-        if progress is not None:
-            progress(stop * columns)
-    mask = Mask.merge(
-        _incoming_mask(pair, pool, used), Mask.from_packed({second: (outputs, width)}, {second: _join(packed)})
-    )
-    if pair.mlp.bias:
-        mask = Mask.merge(mask, Mask.from_indices({MLP.bias_name(2 * pair.layer + 1): (outputs,)}, {}))
-    return GreedyPair(mask, errors, filled, seconds)
+
+    def solve(
+        v: NDArray[np.int32], here: slice, seconds: dict[str, float]
+    ) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:  # fmt: skip
+        with stage(seconds, "source"):
+            items = (v[:, neurons] * pool.u.reshape(1, -1)).reshape(-1, n)
+        with stage(seconds, "solve"):
+            chosen, left, bits = take_what_fits(items, targets[here].reshape(-1), bins, tolerance)
+            filled[here] = bits.reshape(-1, columns)
+        with stage(seconds, "mask"):
+            kept = np.zeros(v.shape, dtype=bool)
+            kept[:, neurons[alive]] |= chosen.reshape(len(v), -1)[:, alive]
+        return kept, left.reshape(-1, columns)
+
+    pruned = prune_in_blocks(pair, pool, rows_at_once(24 * columns * n), solve, progress)
+    return GreedyPair(pruned.mask, pruned.errors, filled, pruned.seconds)

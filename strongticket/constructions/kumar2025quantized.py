@@ -13,9 +13,7 @@ integers small in deep networks, and maps equal numbers to equal numbers.
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal, final
@@ -28,18 +26,19 @@ from strongticket import subsetsum
 from strongticket.bounds import HypothesisError
 from strongticket.bounds import kumar2025quantized as bounds
 from strongticket.certificate import Domain
+from strongticket.constructions._checks import check_domain, check_items, check_one_of, check_target
 from strongticket.constructions._construction import (
-    UNREACHED,
     AbstractConstruction,
     Construction,
     LayerReport,
     Plan,
     Progress,
 )
-from strongticket.constructions._gadget import HalfInputs, LayerPair, Pool, PrunedPair, assign_fixed, prune_pair
-from strongticket.models import MLP, Layer, Target
+from strongticket.constructions._gadget import LayerPair, Pool, assign_fixed, prune_pair
+from strongticket.constructions._grid import Grid, halves_of, lay_out, shifted, weakest_item
+from strongticket.models import Target
 from strongticket.random.quantized import Quantized
-from strongticket.ticket import Init, Mask, Source, Ticket
+from strongticket.ticket import Init, Mask, Ticket
 
 __all__ = ["Kumar2025Quantized", "construct"]
 
@@ -94,28 +93,23 @@ class Kumar2025Quantized(AbstractConstruction):
             raise TypeError(f"source_bits is a whole number, got {self.source_bits!r}")
         if not 1 <= self.source_bits <= MOST_SOURCE_BITS:
             raise ValueError(f"source_bits must be in 1..{MOST_SOURCE_BITS}, got {self.source_bits}")
-        if self.assignment not in ("odd", "digits", "fixed"):
-            raise ValueError(f"assignment is 'odd', 'digits' or 'fixed', got {self.assignment!r}")
-        if isinstance(self.items, str):
-            if self.items not in ("theorem", "prediction"):
-                raise ValueError(f"items is a number, 'theorem' or 'prediction', got {self.items!r}")
-            if self.items == "theorem" and self.assignment != "digits":
-                raise ValueError(f"items='theorem' is proved for assignment='digits' only, got {self.assignment!r}")
-        elif isinstance(self.items, bool) or not isinstance(self.items, int):
-            raise TypeError(f"items is a whole number, 'theorem' or 'prediction', got {self.items!r}")
-        elif not 1 <= self.items <= MOST_ITEMS:
-            raise ValueError(f"items must be at least 1 and at most {MOST_ITEMS}, got {self.items}")
+        check_one_of("assignment", self.assignment, ("odd", "digits", "fixed"))
+        check_items(self.items, ("theorem", "prediction"), MOST_ITEMS)
+        if self.items == "theorem" and self.assignment != "digits":
+            raise ValueError(f"items='theorem' is proved for assignment='digits' only, got {self.assignment!r}")
         if not (isinstance(self.delta, int | float) and 0 < self.delta < 1):
             raise ValueError(f"delta must lie strictly between 0 and 1, got {self.delta}")
-        if self.objective not in ("sparsest", "first_hit"):
-            raise ValueError(f"objective is 'sparsest' or 'first_hit', got {self.objective!r}")
-        if not isinstance(self.domain, Domain):
-            raise TypeError(f"the domain is a strongticket.Domain, such as Domain.box(0, 1), got {self.domain!r}")
+        check_one_of("objective", self.objective, ("sparsest", "first_hit"))
+        check_domain(self.domain)
 
     @property
     def most(self) -> int:
         """M = 2^k, the largest integer weight of the source."""
         return 1 << self.source_bits
+
+    @property
+    def _grid(self) -> Grid:
+        return Grid(-2 * self.source_bits, exact=True)
 
     def plan(self, target: Target) -> Plan:
         """Check the hypotheses and fix the source network, without doing the work.
@@ -123,25 +117,15 @@ class Kumar2025Quantized(AbstractConstruction):
         Raises:
             HypothesisError: a weight beyond 1 (1/2 for the theorem's count), or no multiple of 2^-2k.
         """
-        if not isinstance(target, Target):
-            raise TypeError(f"a target is a strongticket.Target, got {type(target).__name__}: use Target.from_module")
+        check_target(target)
         self._check(target)
-        layers = target.layers
-        halves = [self._halves(i, layer) for i, layer in enumerate(layers)]
-        problems = [layer.weight.shape[0] * len(half) for layer, half in zip(layers, halves, strict=True)]
-        wanted = [self._on_grid(half, layer) for half, layer in zip(halves, layers, strict=True)]
-        items = [self._items(values, sum(problems)) for values in wanted]
-        sizes = [target.architecture.sizes[0]]
-        for layer, half, count in zip(layers, halves, items, strict=True):
-            sizes += [self._width(len(half), count, len(layers)), layer.weight.shape[0]]
-        law = Quantized(self.source_bits).name
-        return Plan(
-            Source(MLP(tuple(sizes), bias=target.architecture.bias), self.seed, Init(law)),
-            (0.0,) * len(layers),
-            tuple(items),
-            tuple(problems),
-            tuple(2 if half.signed else 1 for half in halves),
-        )
+        halves = [halves_of(i, layer, self.domain) for i, layer in enumerate(target.layers)]
+        wanted = [self._grid.wanted(half, layer) for half, layer in zip(halves, target.layers, strict=True)]
+        problems = sum(values.size for values in wanted)
+        items = [self._items(values, problems) for values in wanted]
+        widths = [self._width(len(half), count, len(halves)) for half, count in zip(halves, items, strict=True)]
+        init = Init(Quantized(self.source_bits).name)
+        return lay_out(target, halves, (0.0,) * len(halves), items, widths, self.seed, init)
 
     def construct(self, target: Target, *, progress: Progress | None = None) -> Construction:
         """Run the proof: assign neurons, solve every subset sum exactly, gather the mask.
@@ -160,27 +144,32 @@ class Kumar2025Quantized(AbstractConstruction):
         reports: list[LayerReport] = []
         unreached: list[NDArray[np.void]] = []
         for i, layer in enumerate(target.layers):
-            pair = LayerPair(plan.source, i, self._halves(i, layer))
+            pair = LayerPair(plan.source, i, halves_of(i, layer, self.domain))
             clock = time.perf_counter()
             if self.assignment == "fixed":
                 pool = assign_fixed(pair, plan.items[i])
             else:
                 pool = _assign_levels(pair, plan.items[i], self._levels())
             seconds = time.perf_counter() - clock
-            report = None if progress is None else _shifted(progress, done, sum(plan.problems))
-            pruned = prune_pair(pair, pool, self._on_grid(pair.halves, layer), 0, self._choose, report)
+            targets, count = self._grid.wanted(pair.halves, layer), shifted(progress, done, sum(plan.problems))
+            pruned = prune_pair(pair, pool, targets, 0, self._choose, count)
             masks.append(pruned.mask)
-            unreached.append(self._unreached(i, pair.halves, layer, pruned.errors))
+            unreached.append(self._grid.unreached(i, pair.halves, layer, pruned.errors, 0))
             reports.append(
-                self._report(plan, i, pair, pool, pruned, {"assign": seconds, **pruned.seconds}, len(unreached[-1]))
+                self._grid.report(
+                    plan,
+                    i,
+                    pruned.errors,
+                    fewest_items=pool.fewest,
+                    weakest_item=weakest_item(plan, i, pool),
+                    kept=pruned.mask.count,
+                    unreached=len(unreached[-1]),
+                    seconds={"assign": seconds, **pruned.seconds},
+                )
             )
             done += plan.problems[i]
         ticket = Ticket(plan.source, Mask.merge(*masks))
         return Construction(KEY, plan, ticket, np.concatenate(unreached), tuple(reports))
-
-    def _halves(self, index: int, layer: Layer) -> HalfInputs:
-        signed = index == 0 and not self.domain.nonnegative
-        return HalfInputs.of(layer.weight.shape[1], signed=signed, bias=layer.bias is not None)
 
     def _check(self, target: Target) -> None:
         reach = 0.5 if self.items == "theorem" else 1.0
@@ -204,11 +193,6 @@ class Kumar2025Quantized(AbstractConstruction):
                     f"2^-{2 * self.source_bits}, which products of two source weights are (the theorem's delta^2 <= "
                     "delta_t): quantise the target, or raise source_bits"
                 )
-
-    def _on_grid(self, halves: HalfInputs, layer: Layer) -> NDArray[np.int64]:
-        """The wanted integer of each half-input in units of 2^-2k, [outputs, columns]."""
-        numbers = layer.weight if layer.bias is None else np.column_stack([layer.weight, layer.bias])
-        return np.ldexp(numbers, 2 * self.source_bits).astype(np.int64)[:, halves.inputs]
 
     def _levels(self) -> tuple[tuple[int, ...], ...]:
         """The incoming weights that are wanted, one tuple for each kind; every input gets as many of each kind."""
@@ -247,47 +231,6 @@ class Kumar2025Quantized(AbstractConstruction):
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         sums = subsetsum.solve(items, targets, objective=self.objective, eps=0, backend=self.backend)
         return sums.mask, sums.error
-
-    def _unreached(
-        self, index: int, halves: HalfInputs, layer: Layer, errors: NDArray[np.int64]
-    ) -> NDArray[np.void]:  # fmt: skip
-        rows, columns = np.nonzero(errors)
-        failed = np.zeros(len(rows), dtype=UNREACHED)
-        failed["layer"], failed["row"] = index, rows
-        failed["input"], failed["sign"] = halves.inputs[columns], halves.signs[columns]
-        failed["target"] = np.ldexp(self._on_grid(halves, layer)[rows, columns], -2 * self.source_bits)
-        failed["error"] = np.ldexp(np.abs(errors[rows, columns]), -2 * self.source_bits)
-        return failed
-
-    def _report(
-        self,
-        plan: Plan,
-        index: int,
-        pair: LayerPair,
-        pool: Pool,
-        pruned: PrunedPair,
-        seconds: dict[str, float],
-        failed: int,
-    ) -> LayerReport:
-        alive = np.abs(pool.u[pool.u != 0])
-        plain = np.ldexp(pruned.errors.astype(np.float64), -2 * self.source_bits)
-        return LayerReport(
-            layer=index,
-            problems=plan.problems[index],
-            items=plan.items[index],
-            fewest_items=pool.fewest,
-            weakest_item=math.ldexp(float(alive.min()) if alive.size else 0.0, -self.source_bits),
-            width=pair.width,
-            kept=pruned.mask.count,
-            unreached=failed,
-            largest_error=float(np.abs(plain).max(initial=0.0)),  # exact, no rounding to pay for
-            rms_error=float(np.sqrt(np.mean(plain * plain))),
-            seconds=seconds,
-        )
-
-
-def _shifted(progress: Progress, done: int, total: int) -> Callable[[int], None]:
-    return lambda here: progress("weights", done + here, total)
 
 
 def _assign_levels(pair: LayerPair, items: int, levels: tuple[tuple[int, ...], ...]) -> Pool:

@@ -22,25 +22,22 @@ from torch import nn
 from strongticket.bounds import HypothesisError
 from strongticket.bounds import malach2020proving as bounds
 from strongticket.certificate import Domain
+from strongticket.constructions._checks import (
+    REACH,
+    check_budget,
+    check_domain,
+    check_items,
+    check_one_of,
+    check_reach,
+    check_target,
+)
 from strongticket.constructions._construction import AbstractConstruction, Construction, LayerReport, Plan, Progress
 from strongticket.constructions._gadget import HalfInputs
+from strongticket.constructions._grid import PRODUCTS, extended, halves_of, lay_out, shifted, weight_tolerances
 from strongticket.constructions._malach2020proving_search import UNIT, Block, Choose, Search, count_blocks
-from strongticket.constructions.pensia2020optimal import (
-    GRID,
-    REACH,
-    UNIT_BALL,
-    Pensia2020Optimal,
-    _check_reach,
-    _check_tolerance,
-    _extended,
-    _on_grid,
-    _shifted,
-    _tolerance_on_grid,
-    _unreached,
-    _upward,
-)
-from strongticket.models import MLP, Layer, Target
-from strongticket.ticket import Init, Mask, Source, Ticket
+from strongticket.constructions.pensia2020optimal import UNIT_BALL
+from strongticket.models import Layer, Target
+from strongticket.ticket import Mask, Ticket
 
 __all__ = ["Malach2020Proving", "construct"]
 
@@ -89,26 +86,11 @@ class Malach2020Proving(AbstractConstruction):
     key = KEY
 
     def __post_init__(self) -> None:
-        if (self.weight_eps is None) == (self.network_eps is None):
-            raise ValueError("give exactly one of weight_eps (per weight) and network_eps (whole network, unit ball)")
-        for name in ("weight_eps", "network_eps", "delta"):
-            value = getattr(self, name)
-            if value is not None and not (isinstance(value, int | float) and 0 < value < 1):
-                raise ValueError(f"{name} must lie strictly between 0 and 1, got {value}")
-        if self.weight_eps is not None:
-            _check_tolerance(self.weight_eps)
-        if isinstance(self.items, str):
-            if self.items not in ("theorem", "paper"):
-                raise ValueError(f"items is a number, 'theorem' or 'paper', got {self.items!r}")
-        elif isinstance(self.items, bool) or not isinstance(self.items, int):
-            raise TypeError(f"items is a whole number, 'theorem' or 'paper', got {self.items!r}")
-        elif not 1 <= self.items <= MOST_ITEMS:
-            raise ValueError(f"items must be at least 1 and at most {MOST_ITEMS}, got {self.items}")
-        for name, known in (("choose", ("nearest", "first", "nearest-pair")), ("blocks", ("shared", "own"))):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name} is one of {', '.join(map(repr, known))}, got {getattr(self, name)!r}")
-        if not isinstance(self.domain, Domain):
-            raise TypeError(f"the domain is a strongticket.Domain, such as Domain.box(0, 1), got {self.domain!r}")
+        check_budget(self.weight_eps, self.network_eps, self.delta)
+        check_items(self.items, ("theorem", "paper"), MOST_ITEMS)
+        check_one_of("choose", self.choose, ("nearest", "first", "nearest-pair"))
+        check_one_of("blocks", self.blocks, ("shared", "own"))
+        check_domain(self.domain)
 
     def plan(self, target: Target) -> Plan:
         """Check the hypotheses and fix the source network, without doing the work.
@@ -118,26 +100,18 @@ class Malach2020Proving(AbstractConstruction):
                 a weight beyond 1/sqrt(fan-in).
             ValueError: the tolerance is too fine for the counts of items.
         """
-        if not isinstance(target, Target):
-            raise TypeError(f"a target is a strongticket.Target, got {type(target).__name__}: use Target.from_module")
-        _check_reach(target)
-        layers = target.layers
+        check_target(target)
+        check_reach(target)
         tolerances = self._tolerances(target)
-        halves = [self._halves(i, layer) for i, layer in enumerate(layers)]
-        problems = [layer.weight.shape[0] * len(half) for layer, half in zip(layers, halves, strict=True)]
-        weights = sum(_extended(layer).size for layer in layers)
-        sizes, items = [target.architecture.sizes[0]], []
-        for layer, half, eps, each in zip(layers, halves, tolerances, problems, strict=True):
+        halves = [halves_of(i, layer, self.domain) for i, layer in enumerate(target.layers)]
+        problems = [layer.weight.shape[0] * len(half) for layer, half in zip(target.layers, halves, strict=True)]
+        weights = sum(extended(layer).size for layer in target.layers)
+        items, widths = [], []
+        for layer, half, eps, each in zip(target.layers, halves, tolerances, problems, strict=True):
             items.append(self._items(layer, half, eps, each / sum(problems), weights))
             owners = layer.weight.shape[0] if self.blocks == "own" else 1
-            sizes += [owners * count_blocks(half) * items[-1], layer.weight.shape[0]]
-        return Plan(
-            Source(MLP(tuple(sizes), bias=target.architecture.bias), self.seed, Init("uniform23")),
-            tuple(tolerances),
-            tuple(items),
-            tuple(problems),
-            tuple(2 if half.signed else 1 for half in halves),
-        )
+            widths.append(owners * count_blocks(half) * items[-1])
+        return lay_out(target, halves, tolerances, items, widths, self.seed)
 
     def construct(self, target: Target, *, progress: Progress | None = None) -> Construction:
         """Run the proof: for every weight and sign of its input choose one neuron of the block, and gather the mask.
@@ -150,19 +124,31 @@ class Malach2020Proving(AbstractConstruction):
             HypothesisError, ValueError: see `plan`.
         """
         plan = self.plan(target)
-        masks, reports, unreached, done = [], [], [], 0
+        masks: list[Mask] = []
+        reports: list[LayerReport] = []
+        unreached: list[NDArray[np.void]] = []
+        done = 0
         for i, layer in enumerate(target.layers):
             clock = time.perf_counter()
-            block = Block(plan, i, self._halves(i, layer), self.blocks == "own")
-            targets, tolerance = _on_grid(block.halves, layer), _tolerance_on_grid(plan.weight_eps[i])
+            block = Block(plan, i, halves_of(i, layer, self.domain), self.blocks == "own")
+            targets, tolerance = PRODUCTS.wanted(block.halves, layer), PRODUCTS.tolerance(plan.weight_eps[i])
             search = Search(block, targets, tolerance, self.choose)
-            search.run(_shifted(progress, done, sum(plan.problems)) or (lambda here: None))
+            search.run(shifted(progress, done, sum(plan.problems)) or (lambda here: None))
             neurons, errors = search.result()
             masks.append(block.mask(neurons))
-            failed = _unreached(i, block.halves, layer, errors, tolerance)
-            unreached.append(failed)
-            seconds = {"search": time.perf_counter() - clock}
-            reports.append(_report(plan, block, search, masks[-1], errors, len(failed), seconds))
+            unreached.append(PRODUCTS.unreached(i, block.halves, layer, errors, tolerance))
+            reports.append(
+                PRODUCTS.report(
+                    plan,
+                    i,
+                    errors,
+                    fewest_items=int(search.usable.min()),
+                    weakest_item=search.weakest / UNIT,
+                    kept=masks[-1].count,
+                    unreached=len(unreached[-1]),
+                    seconds={"search": time.perf_counter() - clock},
+                )
+            )
             done += plan.problems[i]
             if progress is not None:
                 progress("weights", done, sum(plan.problems))
@@ -170,16 +156,9 @@ class Malach2020Proving(AbstractConstruction):
             KEY, plan, Ticket(plan.source, Mask.merge(*masks)), np.concatenate(unreached), tuple(reports)
         )
 
-    def _halves(self, index: int, layer: Layer) -> HalfInputs:
-        signed = index == 0 and not self.domain.nonnegative
-        return HalfInputs.of(layer.weight.shape[1], signed=signed, bias=layer.bias is not None)
-
     def _tolerances(self, target: Target) -> list[float]:
-        if self.weight_eps is not None:
-            return [float(self.weight_eps)] * len(target.layers)
-        assert self.network_eps is not None
-        by_norms = Pensia2020Optimal(network_eps=self.network_eps, domain=self.domain)._tolerances(target)
-        if self.items != "paper":
+        by_norms = weight_tolerances(target, self.weight_eps, self.network_eps, self.domain)
+        if self.network_eps is None or self.items != "paper":
             return by_norms
         if target.architecture.bias or self.domain.radius_in(target.architecture.sizes[0]) > 1:
             raise HypothesisError(
@@ -196,7 +175,7 @@ class Malach2020Proving(AbstractConstruction):
         depth = len(target.layers)
         each = [bounds.paper_weight_eps(self.network_eps, depth, *x.weight.shape[::-1]) for x in target.layers]
         for eps in each:
-            _check_tolerance(eps)
+            PRODUCTS.check_tolerance(eps)
         return each
 
     def _items(self, layer: Layer, half: HalfInputs, eps: float, share: float, weights: int) -> int:
@@ -210,7 +189,7 @@ class Malach2020Proving(AbstractConstruction):
                 f"a tolerance of {eps:.3g} per weight is too fine for the count of items, which pays 2^-22 for "
                 "the grid of the weights: loosen it, or give a number of items"
             )
-        magnitudes = np.abs(_extended(layer)[:, half.inputs])
+        magnitudes = np.abs(extended(layer)[:, half.inputs])
         largest = float(magnitudes.max(initial=0.0))
         if self.choose == "nearest-pair" and largest > REACH - eps:
             return bounds.items_for_network(weights, fine, self.delta, event="paper")
@@ -218,31 +197,6 @@ class Malach2020Proving(AbstractConstruction):
             problems = math.ceil(magnitudes.size / share)
             return bounds.items_for_network(problems, fine, self.delta, event="pair", max_target=largest)
         return bounds.items_for_target(magnitudes, fine, self.delta * share)
-
-
-def _report(
-    plan: Plan,
-    block: Block,
-    search: Search,
-    mask: Mask,
-    errors: NDArray[np.int64],
-    failed: int,
-    seconds: dict[str, float],
-) -> LayerReport:
-    plain = np.ldexp(errors.astype(np.float64), GRID)
-    return LayerReport(
-        layer=block.layer,
-        problems=plan.problems[block.layer],
-        items=block.items,
-        fewest_items=int(search.usable.min()),
-        weakest_item=search.weakest / UNIT,
-        width=block.sizes[1],
-        kept=mask.count,
-        unreached=failed,
-        largest_error=float(_upward(np.abs(errors).max(initial=0).reshape(1))[0]),
-        rms_error=float(np.sqrt(np.mean(plain * plain))),
-        seconds=seconds,
-    )
 
 
 def construct(target: Target | nn.Module, **options: object) -> Construction:

@@ -21,7 +21,14 @@ from strongticket import subsetsum
 from strongticket.bounds import natale2024sparsity as bounds
 from strongticket.bounds.random_subset_sums import LawName, fixed_size_failure, saddlepoint_failure
 from strongticket.certificate import Domain
-from strongticket.constructions import pensia2020optimal as pensia
+from strongticket.constructions._checks import (
+    check_budget,
+    check_domain,
+    check_items,
+    check_one_of,
+    check_reach,
+    check_target,
+)
 from strongticket.constructions._construction import AbstractConstruction, Construction, LayerReport, Plan, Progress
 from strongticket.constructions._fixed_size import NOTHING, FixedSize, group_of, prune_fixed_size
 from strongticket.constructions._gadget import (
@@ -29,13 +36,22 @@ from strongticket.constructions._gadget import (
     WEAKEST,
     HalfInputs,
     LayerPair,
-    PrunedPair,
     assign_column_aware,
     assign_fixed,
     spare_neurons,
 )
-from strongticket.models import MLP, Layer, Target
-from strongticket.ticket import Init, Mask, Source, Ticket
+from strongticket.constructions._grid import (
+    PRODUCTS,
+    extended,
+    halves_of,
+    lay_out,
+    shifted,
+    weakest_item,
+    weight_tolerances,
+)
+from strongticket.constructions.pensia2020optimal import MOST_ITEMS, UNIT_BALL, Assignment, Items
+from strongticket.models import Layer, Target
+from strongticket.ticket import Mask, Ticket
 
 __all__ = ["Natale2024Sparsity", "construct", "proved_items"]
 
@@ -80,10 +96,10 @@ class Natale2024Sparsity(AbstractConstruction):
     weight_eps: float | None = None
     network_eps: float | None = None
     delta: float = 0.01
-    items: int | pensia.Items = "information-limit"
-    assignment: pensia.Assignment = "column-aware"
+    items: int | Items = "information-limit"
+    assignment: Assignment = "column-aware"
     at_most: bool = False
-    domain: Domain = pensia.UNIT_BALL
+    domain: Domain = UNIT_BALL
     seed: int = 0
     backend: subsetsum.Backend = "auto"
     key = KEY
@@ -95,24 +111,14 @@ class Natale2024Sparsity(AbstractConstruction):
             raise ValueError(f"size must lie in 1..{_MOST_SIZE}, got {self.size}")
         if not isinstance(self.at_most, bool):
             raise TypeError(f"at_most is True or False, got {self.at_most!r}")
-        self._gadget()  # refuses the parameters that the two constructions share
+        check_budget(self.weight_eps, self.network_eps, self.delta)
+        check_items(self.items, ("theorem", "information-limit"), MOST_ITEMS)
+        check_domain(self.domain)
+        check_one_of("assignment", self.assignment, ("column-aware", "fixed"))
         if not isinstance(self.items, str) and self.items < self.size:
             raise ValueError(f"items must be at least size = {self.size}, got {self.items}")
         if self.items == "theorem" and self.assignment != "column-aware":
             raise ValueError("items='theorem' is proved for assignment='column-aware' only; give a number")
-
-    def _gadget(self) -> pensia.Pensia2020Optimal:
-        """Build what shares tolerances, halves and checks with Pensia et al.; its solver is not used."""
-        return pensia.Pensia2020Optimal(
-            weight_eps=self.weight_eps,
-            network_eps=self.network_eps,
-            delta=self.delta,
-            items=self.items,
-            assignment=self.assignment,
-            domain=self.domain,
-            seed=self.seed,
-            backend=self.backend,
-        )
 
     def plan(self, target: Target) -> Plan:
         """Check the hypotheses and fix the source network, without doing the work.
@@ -120,28 +126,18 @@ class Natale2024Sparsity(AbstractConstruction):
         Raises:
             HypothesisError: a weight beyond 1, or with `network_eps` a layer of norm beyond 1.
         """
-        if not isinstance(target, Target):
-            raise TypeError(f"a target is a strongticket.Target, got {type(target).__name__}: use Target.from_module")
-        gadget, layers = self._gadget(), target.layers
-        pensia._check_reach(target)
-        tolerances = gadget._tolerances(target)
-        halves = [gadget._halves(i, layer) for i, layer in enumerate(layers)]
-        problems = [layer.weight.shape[0] * len(half) for layer, half in zip(layers, halves, strict=True)]
+        check_target(target)
+        check_reach(target)
+        tolerances = weight_tolerances(target, self.weight_eps, self.network_eps, self.domain)
+        halves = [halves_of(i, layer, self.domain) for i, layer in enumerate(target.layers)]
+        problems = sum(layer.weight.shape[0] * len(half) for layer, half in zip(target.layers, halves, strict=True))
         items = [
-            self._items(layer, half, eps, sum(problems))
-            for layer, half, eps in zip(layers, halves, tolerances, strict=True)
+            self._items(layer, half, eps, problems)
+            for layer, half, eps in zip(target.layers, halves, tolerances, strict=True)
         ]
-        sizes = [target.architecture.sizes[0]]
-        for layer, half, count in zip(layers, halves, items, strict=True):
-            spare = spare_neurons(count) if self.assignment == "column-aware" else 0
-            sizes += [len(half) * count + spare, layer.weight.shape[0]]
-        return Plan(
-            Source(MLP(tuple(sizes), bias=target.architecture.bias), self.seed, Init("uniform23")),
-            tuple(tolerances),
-            tuple(items),
-            tuple(problems),
-            tuple(2 if half.signed else 1 for half in halves),
-        )
+        spare = spare_neurons if self.assignment == "column-aware" else lambda count: 0
+        widths = [len(half) * count + spare(count) for half, count in zip(halves, items, strict=True)]
+        return lay_out(target, halves, tolerances, items, widths, self.seed)
 
     def construct(self, target: Target, *, progress: Progress | None = None) -> Construction:
         """Run the proof: assign neurons, choose exactly k candidates for every weight, gather the mask.
@@ -153,28 +149,34 @@ class Natale2024Sparsity(AbstractConstruction):
         Raises:
             HypothesisError: see `plan`.
         """
-        plan, gadget = self.plan(target), self._gadget()
+        plan = self.plan(target)
         total, done = sum(plan.problems), 0
         masks: list[Mask] = []
         reports: list[LayerReport] = []
         unreached: list[NDArray[np.void]] = []
         for i, layer in enumerate(target.layers):
-            pair = LayerPair(plan.source, i, gadget._halves(i, layer))
+            pair = LayerPair(plan.source, i, halves_of(i, layer, self.domain))
             clock = time.perf_counter()
             pool = (assign_column_aware if self.assignment == "column-aware" else assign_fixed)(pair, plan.items[i])
             seconds = time.perf_counter() - clock
-            tolerance = pensia._tolerance_on_grid(plan.weight_eps[i])
-            targets = pensia._on_grid(pair.halves, layer)
+            targets, tolerance = PRODUCTS.wanted(pair.halves, layer), PRODUCTS.tolerance(plan.weight_eps[i])
             rule = FixedSize(self.size, tolerance, self.at_most, self.backend)
-            pruned = prune_fixed_size(pair, pool, targets, rule, pensia._shifted(progress, done, total))
-            failed = pensia._unreached(i, pair.halves, layer, pruned.errors, tolerance)
-            # where no k candidates are alive nothing is kept, and the whole weight is the error
-            errors = np.where(pruned.errors == NOTHING, targets, pruned.errors)
-            pruned = PrunedPair(pruned.mask, errors, pruned.seconds)
+            pruned = prune_fixed_size(pair, pool, targets, rule, shifted(progress, done, total))
             masks.append(pruned.mask)
-            unreached.append(failed)
-            timed = {"assign": seconds, **pruned.seconds}
-            reports.append(pensia._report(plan, i, pair, pool, pruned, timed, len(failed)))
+            unreached.append(PRODUCTS.unreached(i, pair.halves, layer, pruned.errors, tolerance))
+            reports.append(
+                PRODUCTS.report(
+                    plan,
+                    i,
+                    # where no k candidates are alive nothing is kept, and the whole weight is the error
+                    np.where(pruned.errors == NOTHING, targets, pruned.errors),
+                    fewest_items=pool.fewest,
+                    weakest_item=weakest_item(plan, i, pool),
+                    kept=pruned.mask.count,
+                    unreached=len(unreached[-1]),
+                    seconds={"assign": seconds, **pruned.seconds},
+                )
+            )
             done += plan.problems[i]
         return Construction(
             KEY, plan, Ticket(plan.source, Mask.merge(*masks)), np.concatenate(unreached), tuple(reports)
@@ -183,7 +185,7 @@ class Natale2024Sparsity(AbstractConstruction):
     def _items(self, layer: Layer, half: HalfInputs, eps: float, problems: int) -> int:
         if not isinstance(self.items, str):
             return int(self.items)
-        magnitudes = np.abs(pensia._extended(layer)[:, half.inputs])
+        magnitudes = np.abs(extended(layer)[:, half.inputs])
         if self.items == "theorem":
             largest = float(magnitudes.max(initial=0.0))
             return proved_items(self.size, eps, self.delta, problems, max_target=largest)

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, final
 
@@ -26,8 +25,8 @@ from torch import nn
 from strongticket import random
 from strongticket.bounds import orseau2020logarithmic as bounds
 from strongticket.certificate import Domain
+from strongticket.constructions._checks import check_domain, check_items, check_one_of, check_target
 from strongticket.constructions._construction import (
-    UNREACHED,
     AbstractConstruction,
     Construction,
     LayerReport,
@@ -37,13 +36,13 @@ from strongticket.constructions._construction import (
 from strongticket.constructions._gadget import (
     HalfInputs,
     LayerPair,
-    Pool,
     assign_column_aware,
     assign_fixed,
 )
 from strongticket.constructions._greedy import Bins, prune_greedily
+from strongticket.constructions._grid import Grid, extended, halves_of, lay_out, shifted, weakest_item
 from strongticket.models import MLP, Layer, Target
-from strongticket.ticket import Init, Mask, Source, Ticket
+from strongticket.ticket import Init, Mask, Ticket
 
 __all__ = ["BinCertificate", "GreedyConstruction", "Orseau2020Logarithmic", "construct"]
 
@@ -94,7 +93,7 @@ class BinCertificate:
     def promised(self) -> NDArray[np.float64]:
         """Largest error that the greedy lemma leaves each weight, in plain units, rounded upward."""
         ends = np.maximum(np.array(self.bins.ends, dtype=np.int64)[self.first_missing], self.tolerance)
-        return _upward(ends, self.bins.exponent)
+        return Grid(self.bins.exponent).upward(ends)
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form: counts by bin, not the table."""
@@ -166,19 +165,10 @@ class Orseau2020Logarithmic(AbstractConstruction):
                 raise ValueError(f"{name} must be positive and finite, got {value}")
         if not (isinstance(self.delta, float) and 0 < self.delta < 1):
             raise ValueError(f"delta must lie strictly between 0 and 1, got {self.delta}")
-        if isinstance(self.items, str):
-            if self.items not in ("target", "theorem"):
-                raise ValueError(f"items is a number, 'target' or 'theorem', got {self.items!r}")
-        elif isinstance(self.items, bool) or not isinstance(self.items, int):
-            raise TypeError(f"items is a whole number, 'target' or 'theorem', got {self.items!r}")
-        elif not 1 <= self.items <= MOST_ITEMS:
-            raise ValueError(f"items must be at least 1 and at most {MOST_ITEMS}, got {self.items}")
-        if not isinstance(self.domain, Domain):
-            raise TypeError(f"the domain is a strongticket.Domain, such as Domain.box(0, 1), got {self.domain!r}")
-        if self.weights not in ("hyperbolic", "uniform"):
-            raise ValueError(f"weights is 'hyperbolic' or 'uniform', got {self.weights!r}")
-        if self.assignment not in ("batch", "fixed"):
-            raise ValueError(f"assignment is 'batch' or 'fixed', got {self.assignment!r}")
+        check_items(self.items, ("target", "theorem"), MOST_ITEMS)
+        check_domain(self.domain)
+        check_one_of("weights", self.weights, ("hyperbolic", "uniform"))
+        check_one_of("assignment", self.assignment, ("batch", "fixed"))
         random.check_seed(self.seed)
 
     def plan(self, target: Target) -> Plan:
@@ -190,29 +180,19 @@ class Orseau2020Logarithmic(AbstractConstruction):
         return self._plan(target)[0]
 
     def _plan(self, target: Target) -> tuple[Plan, tuple[_Recipe, ...]]:
-        if not isinstance(target, Target):
-            raise TypeError(f"a target is a strongticket.Target, got {type(target).__name__}: use Target.from_module")
+        check_target(target)
         eps = self._tolerance(target)
         recipes = tuple(
-            _recipe(i, layer, self._halves(i, layer), eps, self.weights) for i, layer in enumerate(target.layers)
+            _recipe(i, layer, halves_of(i, layer, self.domain), eps, self.weights)
+            for i, layer in enumerate(target.layers)
         )
         total = sum(recipe.targets.size for recipe in recipes)
-        sizes = [target.architecture.sizes[0]]
-        counts = []
-        for recipe in recipes:
-            share = self.delta * (1 - ASSIGNMENT_SHARE) * recipe.targets.size / total
-            count = self._items(recipe, share)
-            counts.append(count)
-            sizes += [self._width(recipe, count, len(recipes)), recipe.targets.shape[0]]
-        architecture = MLP(tuple(sizes), bias=target.architecture.bias)
-        plan = Plan(
-            Source(architecture, self.seed, _init(architecture, recipes)),
-            (eps,) * len(recipes),
-            tuple(counts),
-            tuple(recipe.targets.size for recipe in recipes),
-            tuple(2 if recipe.halves.signed else 1 for recipe in recipes),
-        )
-        return plan, recipes
+        shares = [self.delta * (1 - ASSIGNMENT_SHARE) * recipe.targets.size / total for recipe in recipes]
+        items = [self._items(recipe, share) for recipe, share in zip(recipes, shares, strict=True)]
+        widths = [self._width(recipe, count, len(recipes)) for recipe, count in zip(recipes, items, strict=True)]
+        halves = [recipe.halves for recipe in recipes]
+        init = _init(recipes, bias=target.architecture.bias)
+        return lay_out(target, halves, (eps,) * len(recipes), items, widths, self.seed, init), recipes
 
     def construct(self, target: Target, *, progress: Progress | None = None) -> GreedyConstruction:
         """Run the proof: assign neurons, sort products into bins, take what fits, gather the mask.
@@ -235,25 +215,29 @@ class Orseau2020Logarithmic(AbstractConstruction):
             clock = time.perf_counter()
             pool = (assign_column_aware if self.assignment == "batch" else assign_fixed)(pair, plan.items[i])
             seconds = {"assign": time.perf_counter() - clock}
-            found = prune_greedily(
-                pair, pool, recipe.targets, recipe.bins, recipe.tolerance, _shifted(progress, done, total)
-            )
+            count = shifted(progress, done, total)
+            found = prune_greedily(pair, pool, recipe.targets, recipe.bins, recipe.tolerance, count)
             masks.append(found.mask)
-            failed = _unreached(i, recipe, target.layers[i], found.errors)
-            unreached.append(failed)
+            grid = Grid(recipe.bins.exponent)
+            unreached.append(grid.unreached(i, recipe.halves, target.layers[i], found.errors, recipe.tolerance))
             certificates.append(BinCertificate(i, recipe.bins, found.filled, recipe.first, recipe.tolerance))
             reports.append(
-                _report(plan, recipe, pair, pool, found.mask.count, found.errors, {**seconds, **found.seconds})
+                grid.report(
+                    plan,
+                    i,
+                    found.errors,
+                    fewest_items=pool.fewest,
+                    weakest_item=weakest_item(plan, i, pool),
+                    kept=found.mask.count,
+                    unreached=len(unreached[-1]),
+                    seconds={**seconds, **found.seconds},
+                )
             )
             done += plan.problems[i]
         ticket = Ticket(plan.source, Mask.merge(*masks))
         return GreedyConstruction(
             KEY, plan, ticket, np.concatenate(unreached), tuple(reports), tuple(certificates)
         )  # fmt: skip
-
-    def _halves(self, index: int, layer: Layer) -> HalfInputs:
-        signed = index == 0 and not self.domain.nonnegative
-        return HalfInputs.of(layer.weight.shape[1], signed=signed, bias=layer.bias is not None)
 
     def _tolerance(self, target: Target) -> float:
         if self.weight_eps is not None:
@@ -315,7 +299,7 @@ class _Recipe:
 
 
 def _recipe(index: int, layer: Layer, halves: HalfInputs, eps: float, weights: Weights) -> _Recipe:
-    wanted = _extended(layer)[:, halves.inputs]
+    wanted = extended(layer)[:, halves.inputs]
     largest = float(np.abs(wanted).max(initial=0.0))
     # the first bin ends at w_max / phi and must be reached with every |u| >= 1/2
     scale = 2.0 ** math.ceil(math.log2(2.0 * largest / bounds.GOLDEN * (1 + 1e-6))) if largest > eps else 1.0
@@ -348,69 +332,18 @@ def _recipe(index: int, layer: Layer, halves: HalfInputs, eps: float, weights: W
     )
 
 
-def _init(architecture: MLP, recipes: tuple[_Recipe, ...]) -> Init:
+def _init(recipes: tuple[_Recipe, ...], *, bias: bool) -> Init:
     default = recipes[0].law
     overrides = []
     for recipe in recipes:
         first, second = 2 * recipe.layer, 2 * recipe.layer + 1
         names = [(MLP.weight_name(first), 1.0), (MLP.weight_name(second), recipe.scale)]
-        if architecture.bias:
+        if bias:
             names += [(MLP.bias_name(first), 1.0), (MLP.bias_name(second), recipe.scale)]
         overrides += [
             (name, recipe.law, scale) for name, scale in names if (recipe.law, scale) != (default, 1.0)
         ]  # fmt: skip
     return Init(default, overrides=tuple(overrides))
-
-
-def _extended(layer: Layer) -> NDArray[np.float64]:
-    """The layer's matrix with its bias as a last column, [outputs, inputs (+ 1)]."""
-    return layer.weight if layer.bias is None else np.column_stack([layer.weight, layer.bias])
-
-
-def _shifted(progress: Progress | None, done: int, total: int) -> Callable[[int], None] | None:
-    return None if progress is None else lambda here: progress("weights", done + here, total)
-
-
-def _unreached(index: int, recipe: _Recipe, layer: Layer, errors: NDArray[np.int64]) -> NDArray[np.void]:
-    rows, columns = np.nonzero(np.abs(errors) > recipe.tolerance)
-    failed = np.zeros(len(rows), dtype=UNREACHED)
-    failed["layer"], failed["row"] = index, rows
-    failed["input"], failed["sign"] = recipe.halves.inputs[columns], recipe.halves.signs[columns]
-    failed["target"] = _extended(layer)[rows, recipe.halves.inputs[columns]]
-    failed["error"] = _upward(np.abs(errors[rows, columns]), recipe.bins.exponent)
-    return failed
-
-
-def _upward(errors: NDArray[np.int64], exponent: int) -> NDArray[np.float64]:
-    """Errors of weights in plain units, never too small: half a unit more for rounding the target to the grid."""
-    return np.asarray(np.nextafter(np.ldexp(errors + 0.5, exponent), np.inf))
-
-
-def _report(
-    plan: Plan,
-    recipe: _Recipe,
-    pair: LayerPair,
-    pool: Pool,
-    kept: int,
-    errors: NDArray[np.int64],
-    seconds: dict[str, float],
-) -> LayerReport:
-    alive = np.abs(pool.u[pool.u != 0])
-    exponent = plan.source.grid_exponent(MLP.weight_name(2 * recipe.layer))
-    plain = np.ldexp(errors.astype(np.float64), recipe.bins.exponent)
-    return LayerReport(
-        layer=recipe.layer,
-        problems=recipe.targets.size,
-        items=plan.items[recipe.layer],
-        fewest_items=pool.fewest,
-        weakest_item=math.ldexp(float(alive.min()) if alive.size else 0.0, exponent),
-        width=pair.width,
-        kept=kept,
-        unreached=int((np.abs(errors) > recipe.tolerance).sum()),
-        largest_error=float(_upward(np.abs(errors).max(initial=0).reshape(1), recipe.bins.exponent)[0]),
-        rms_error=float(np.sqrt(np.mean(plain * plain))),
-        seconds=seconds,
-    )
 
 
 def construct(target: Target | nn.Module, **options: object) -> GreedyConstruction:

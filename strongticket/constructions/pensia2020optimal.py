@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, final
 
@@ -18,12 +17,19 @@ from numpy.typing import NDArray
 from torch import nn
 
 from strongticket import subsetsum
-from strongticket.bounds import HypothesisError, lueker1998exponentially
+from strongticket.bounds import lueker1998exponentially
 from strongticket.bounds import pensia2020optimal as bounds
 from strongticket.bounds.lueker1998exponentially import LawName
 from strongticket.certificate import Domain
+from strongticket.constructions._checks import (
+    check_budget,
+    check_domain,
+    check_items,
+    check_one_of,
+    check_reach,
+    check_target,
+)
 from strongticket.constructions._construction import (
-    UNREACHED,
     AbstractConstruction,
     Construction,
     LayerReport,
@@ -36,15 +42,22 @@ from strongticket.constructions._gadget import (
     Choice,
     HalfInputs,
     LayerPair,
-    Pool,
-    PrunedPair,
     assign_column_aware,
     assign_fixed,
     prune_pair,
     spare_neurons,
 )
-from strongticket.models import MLP, Layer, Target
-from strongticket.ticket import Init, Mask, Source, Ticket
+from strongticket.constructions._grid import (
+    PRODUCTS,
+    extended,
+    halves_of,
+    lay_out,
+    shifted,
+    weakest_item,
+    weight_tolerances,
+)
+from strongticket.models import Layer, Target
+from strongticket.ticket import Mask, Ticket
 
 __all__ = ["EXACT_ITEMS", "WEAKEST_ITEM", "Pensia2020Optimal", "construct"]
 
@@ -53,11 +66,8 @@ EXACT_ITEMS = TOGETHER
 """Up to this many candidates per weight, an unreached weight has no subset in its tolerance; beyond, none was found."""
 WEAKEST_ITEM = WEAKEST
 """Least |u| of a candidate that the column-aware assignment accepts."""
-GRID = -46  # exponent of products of two uniform23 weights
-FINEST = 2.0 ** (GRID + 1)  # tolerance below which the grid of the products cannot tell hit from miss
 MOST_ITEMS = 1 << 20
 UNIT_BALL = Domain.ball(1)
-REACH = 1.0  # largest |weight| of a target: entries of a matrix of norm <= 1
 
 Assignment = Literal["column-aware", "fixed"]
 Items = Literal["theorem", "information-limit"]
@@ -100,27 +110,11 @@ class Pensia2020Optimal(AbstractConstruction):
     key = KEY
 
     def __post_init__(self) -> None:
-        if (self.weight_eps is None) == (self.network_eps is None):
-            raise ValueError("give exactly one of weight_eps (per weight) and network_eps (whole network, unit ball)")
-        for name in ("weight_eps", "network_eps", "delta"):
-            value = getattr(self, name)
-            if value is not None and not (isinstance(value, int | float) and 0 < value < 1):
-                raise ValueError(f"{name} must lie strictly between 0 and 1, got {value}")
-        if self.weight_eps is not None:
-            _check_tolerance(self.weight_eps)
-        if isinstance(self.items, str):
-            if self.items not in ("theorem", "information-limit"):
-                raise ValueError(f"items is a number, 'theorem' or 'information-limit', got {self.items!r}")
-        elif isinstance(self.items, bool) or not isinstance(self.items, int):
-            raise TypeError(f"items is a whole number, 'theorem' or 'information-limit', got {self.items!r}")
-        elif not 1 <= self.items <= MOST_ITEMS:
-            raise ValueError(f"items must be at least 1 and at most {MOST_ITEMS}, got {self.items}")
-        if not isinstance(self.domain, Domain):
-            raise TypeError(f"the domain is a strongticket.Domain, such as Domain.box(0, 1), got {self.domain!r}")
-        if self.assignment not in ("column-aware", "fixed"):
-            raise ValueError(f"assignment is 'column-aware' or 'fixed', got {self.assignment!r}")
-        if self.objective not in ("sparsest", "min_error"):
-            raise ValueError(f"objective is 'sparsest' or 'min_error', got {self.objective!r}")
+        check_budget(self.weight_eps, self.network_eps, self.delta)
+        check_items(self.items, ("theorem", "information-limit"), MOST_ITEMS)
+        check_domain(self.domain)
+        check_one_of("assignment", self.assignment, ("column-aware", "fixed"))
+        check_one_of("objective", self.objective, ("sparsest", "min_error"))
 
     def plan(self, target: Target) -> Plan:
         """Check the hypotheses and fix the source network, without doing the work.
@@ -128,29 +122,18 @@ class Pensia2020Optimal(AbstractConstruction):
         Raises:
             HypothesisError: a weight beyond 1, or with `network_eps` a layer of norm beyond 1.
         """
-        if not isinstance(target, Target):
-            raise TypeError(f"a target is a strongticket.Target, got {type(target).__name__}: use Target.from_module")
-        layers = target.layers
-        _check_reach(target)
-        tolerances = self._tolerances(target)
-        halves = [self._halves(i, layer) for i, layer in enumerate(layers)]
-        problems = [layer.weight.shape[0] * len(half) for layer, half in zip(layers, halves, strict=True)]
+        check_target(target)
+        check_reach(target)
+        tolerances = weight_tolerances(target, self.weight_eps, self.network_eps, self.domain)
+        halves = [halves_of(i, layer, self.domain) for i, layer in enumerate(target.layers)]
+        problems = sum(layer.weight.shape[0] * len(half) for layer, half in zip(target.layers, halves, strict=True))
         items = [
-            self._items(layer, half, eps, sum(problems))
-            for layer, half, eps in zip(layers, halves, tolerances, strict=True)
+            self._items(layer, half, eps, problems)
+            for layer, half, eps in zip(target.layers, halves, tolerances, strict=True)
         ]
-        sizes = [target.architecture.sizes[0]]
-        for layer, half, count in zip(layers, halves, items, strict=True):
-            spare = spare_neurons(count) if self.assignment == "column-aware" else 0
-            sizes += [len(half) * count + spare, layer.weight.shape[0]]
-        architecture = MLP(tuple(sizes), bias=target.architecture.bias)
-        return Plan(
-            Source(architecture, self.seed, Init("uniform23")),
-            tuple(tolerances),
-            tuple(items),
-            tuple(problems),
-            tuple(2 if half.signed else 1 for half in halves),
-        )
+        spare = spare_neurons if self.assignment == "column-aware" else lambda count: 0
+        widths = [len(half) * count + spare(count) for half, count in zip(halves, items, strict=True)]
+        return lay_out(target, halves, tolerances, items, widths, self.seed)
 
     def construct(self, target: Target, *, progress: Progress | None = None) -> Construction:
         """Run the proof: assign neurons, solve every subset sum exactly, gather the mask.
@@ -168,56 +151,37 @@ class Pensia2020Optimal(AbstractConstruction):
         reports: list[LayerReport] = []
         unreached: list[NDArray[np.void]] = []
         for i, layer in enumerate(target.layers):
-            pair = LayerPair(plan.source, i, self._halves(i, layer))
+            pair = LayerPair(plan.source, i, halves_of(i, layer, self.domain))
             clock = time.perf_counter()
             assign = assign_column_aware if self.assignment == "column-aware" else assign_fixed
             pool = assign(pair, plan.items[i])
             seconds = time.perf_counter() - clock
-            targets, tolerance = _on_grid(pair.halves, layer), _tolerance_on_grid(plan.weight_eps[i])
-            pruned = prune_pair(
-                pair, pool, targets, tolerance, self._choose(tolerance), _shifted(progress, done, total)
-            )
+            targets, tolerance = PRODUCTS.wanted(pair.halves, layer), PRODUCTS.tolerance(plan.weight_eps[i])
+            choose = self._choose(tolerance)
+            pruned = prune_pair(pair, pool, targets, tolerance, choose, shifted(progress, done, total))
             masks.append(pruned.mask)
-            failed = _unreached(i, pair.halves, layer, pruned.errors, tolerance)
-            unreached.append(failed)
-            reports.append(_report(plan, i, pair, pool, pruned, {"assign": seconds, **pruned.seconds}, len(failed)))
+            unreached.append(PRODUCTS.unreached(i, pair.halves, layer, pruned.errors, tolerance))
+            reports.append(
+                PRODUCTS.report(
+                    plan,
+                    i,
+                    pruned.errors,
+                    fewest_items=pool.fewest,
+                    weakest_item=weakest_item(plan, i, pool),
+                    kept=pruned.mask.count,
+                    unreached=len(unreached[-1]),
+                    seconds={"assign": seconds, **pruned.seconds},
+                )
+            )
             done += plan.problems[i]
         return Construction(
             KEY, plan, Ticket(plan.source, Mask.merge(*masks)), np.concatenate(unreached), tuple(reports)
         )
 
-    def _halves(self, index: int, layer: Layer) -> HalfInputs:
-        signed = index == 0 and not self.domain.nonnegative
-        return HalfInputs.of(layer.weight.shape[1], signed=signed, bias=layer.bias is not None)
-
-    def _tolerances(self, target: Target) -> list[float]:
-        if self.weight_eps is not None:
-            return [float(self.weight_eps)] * len(target.layers)
-        assert self.network_eps is not None
-        norms = [float(np.linalg.norm(layer.weight, 2)) for layer in target.layers]
-        for i, norm in enumerate(norms):
-            if norm > 1 + 1e-6:
-                raise HypothesisError(
-                    f"layer {i} of the target has spectral norm {norm:.6g}; the theorem speaks of norms <= 1. Rescale "
-                    "the target, or give weight_eps and certify the ticket afterwards"
-                )
-        biases = [0.0 if x.bias is None else float(np.linalg.norm(x.bias)) for x in target.layers]
-        radius = self.domain.radius_in(target.architecture.sizes[0])
-        each = bounds.weight_eps(
-            [(x.weight.shape[0], x.weight.shape[1]) for x in target.layers],
-            self.network_eps,
-            norms=[max(1.0, norm) for norm in norms],
-            radius=max(radius, 1.0),
-            bias_norms=biases if target.architecture.bias else None,
-        )
-        _check_tolerance(each)
-        # a budget of 1 or more (tiny targets or domains) is no tolerance that items can be counted for
-        return [min(each, 0.5)] * len(target.layers)
-
     def _items(self, layer: Layer, half: HalfInputs, eps: float, problems: int) -> int:
         if not isinstance(self.items, str):
             return int(self.items)
-        magnitudes = np.abs(_extended(layer)[:, half.inputs])
+        magnitudes = np.abs(extended(layer)[:, half.inputs])
         if self.items == "theorem":
             return max(1, bounds.items_for_network(
                 problems,
@@ -240,23 +204,6 @@ class Pensia2020Optimal(AbstractConstruction):
             return sums.mask, sums.error
 
         return choose
-
-
-def _extended(layer: Layer) -> NDArray[np.float64]:
-    """The layer's matrix with its bias as a last column, [outputs, inputs (+ 1)]."""
-    return layer.weight if layer.bias is None else np.column_stack([layer.weight, layer.bias])
-
-
-def _check_reach(target: Target) -> None:
-    for name, value in target.weights.items():
-        largest = float(value.abs().max())
-        if largest > REACH:
-            place = tuple(np.argwhere(value.abs().numpy() == largest)[0].tolist())
-            raise HypothesisError(
-                f"{name}{list(place)} of the target is {float(value[place])!r}; the construction reaches weights in "
-                f"[-{REACH:g}, {REACH:g}]. Rescale the target: a ReLU layer divided by c > 0 and the next one "
-                "multiplied by c are the same network"
-            )
 
 
 def _predicted_items(magnitudes: NDArray[np.float64], eps: float, delta: float, law: LawName, scale: float) -> int:
@@ -282,65 +229,6 @@ def _predicted_items(magnitudes: NDArray[np.float64], eps: float, delta: float, 
         middle = (low + high) // 2
         low, high = (middle, high) if failures(middle) > delta else (low, middle)
     return high
-
-
-def _on_grid(halves: HalfInputs, layer: Layer) -> NDArray[np.int64]:
-    """The wanted weight of each half-input, rounded to the grid of products, [outputs, columns]."""
-    return np.rint(np.ldexp(_extended(layer), -GRID)).astype(np.int64)[:, halves.inputs]
-
-
-def _tolerance_on_grid(eps: float) -> int:
-    return math.floor(math.ldexp(eps, -GRID)) - 1  # one unit pays for rounding the target to the grid
-
-
-def _check_tolerance(eps: float) -> None:
-    if eps < FINEST:
-        raise ValueError(
-            f"a tolerance of {eps:.3g} per weight is finer than the products of two random weights, which are "
-            f"multiples of 2^{GRID}; the finest is 2^{GRID + 1} = {FINEST:.3g}"
-        )
-
-
-def _shifted(progress: Progress | None, done: int, total: int) -> Callable[[int], None] | None:
-    return None if progress is None else lambda here: progress("weights", done + here, total)
-
-
-def _unreached(
-    index: int, halves: HalfInputs, layer: Layer, errors: NDArray[np.int64], tolerance: int
-) -> NDArray[np.void]:
-    rows, columns = np.nonzero(np.abs(errors) > tolerance)
-    failed = np.zeros(len(rows), dtype=UNREACHED)
-    failed["layer"], failed["row"] = index, rows
-    failed["input"], failed["sign"] = halves.inputs[columns], halves.signs[columns]
-    failed["target"] = _extended(layer)[rows, halves.inputs[columns]]
-    failed["error"] = _upward(np.abs(errors[rows, columns]))
-    return failed
-
-
-def _upward(errors: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Errors of weights in plain units, never too small: half a unit more for rounding the target to the grid."""
-    return np.asarray(np.nextafter(np.ldexp(errors + 0.5, GRID), np.inf))
-
-
-def _report(
-    plan: Plan, index: int, pair: LayerPair, pool: Pool, pruned: PrunedPair, seconds: dict[str, float], failed: int
-) -> LayerReport:
-    alive = np.abs(pool.u[pool.u != 0])
-    exponent = plan.source.grid_exponent(MLP.weight_name(2 * index))
-    plain = np.ldexp(pruned.errors.astype(np.float64), GRID)
-    return LayerReport(
-        layer=index,
-        problems=plan.problems[index],
-        items=plan.items[index],
-        fewest_items=pool.fewest,
-        weakest_item=math.ldexp(float(alive.min()) if alive.size else 0.0, exponent),
-        width=pair.width,
-        kept=pruned.mask.count,
-        unreached=failed,
-        largest_error=float(_upward(np.abs(pruned.errors).max(initial=0).reshape(1))[0]),
-        rms_error=float(np.sqrt(np.mean(plain * plain))),
-        seconds=seconds,
-    )
 
 
 def construct(target: Target | nn.Module, **options: object) -> Construction:

@@ -248,7 +248,7 @@ def test_results_do_not_depend_on_the_block_size(monkeypatch: pytest.MonkeyPatch
     target = target_of(5, 30, 4, bias=True)
     options = {"weight_eps": 0.05, "items": 60, "seed": 6}
     whole = construct(target, **options)
-    monkeypatch.setattr("strongticket.constructions._greedy.BLOCK_BYTES", 1)
+    monkeypatch.setattr("strongticket.constructions._gadget.BLOCK_BYTES", 1)
     parts = construct(target, **options)
     assert parts.best == whole.best
     assert all((a.filled == b.filled).all() for a, b in zip(parts.bins, whole.bins, strict=True))
