@@ -78,7 +78,8 @@ class ExactOBS(AbstractPruner):
         refit: whether survivors move to where the loss of their layer is least; otherwise only the mask is made.
         sequential: fit each layer, in the order of the network, to the outputs of the dense network from the inputs
             that the pruned one gives it. Biases then move as well; they are in `Pruned.weights` by their names.
-        allocation: how layers share the count; "global": they compete by losses over the loss of an empty layer.
+        allocation: how layers share the count; "global": they compete by losses over the loss of an empty layer, on
+            the inputs that the dense network gives them.
         n_of_m: (n, m): keep n of each m weights side by side in a row, by the rules of `NofM`: the density is n / m,
             and groups of which fewer are left keep these.
         dtype: of the elimination; all else is float64. In float32 near ties are settled differently.
@@ -116,10 +117,10 @@ class ExactOBS(AbstractPruner):
         ):
             if value not in choices:
                 raise ValueError(f"expected {name} in {choices}, got {value!r}")
-        if self.allocation == "global" and (self.budget == "uniform" or self.sequential or self.n_of_m):
+        if self.allocation == "global" and (self.budget == "uniform" or self.n_of_m):
             raise ValueError(
                 "allocation 'global' compares the losses of rows in all layers: it needs budget 'hull', 'heap' or "
-                "'sort', layers that do not wait for each other (sequential=False), and no n_of_m"
+                "'sort', and no n_of_m"
             )
         if self.n_of_m is not None and (not 1 <= self.n_of_m[0] <= self.n_of_m[1] or self.swaps):
             raise ValueError(f"expected n_of_m = (n, m) with 1 <= n <= m, and no swaps, got {self.n_of_m}")
@@ -142,16 +143,20 @@ class ExactOBS(AbstractPruner):
             for density in densities:
                 NofM(*self.n_of_m).check(problem.shapes, density)
         with thread_count(1):  # sums of several threads round in an order of their own
-            if self.sequential:
-                return tuple(self._in_sequence(problem, self._plan(problem, count)) for count in counts)
             drafts = [_Draft() for _ in counts]
             if self.allocation == "global":
                 layers = {own: [self._eliminate(b) for b in blocks] for own, blocks in blocks_of(problem, self.damping)}
-                for draft, count in zip(drafts, counts, strict=True):
-                    for own, kept in _kept_of_all(layers, problem.size - count).items():
+                shares = [_kept_of_all(layers, problem.size - count) for count in counts]
+                if self.sequential:  # layers compete on the dense network's inputs, then meet those that they get
+                    plans = [{own.name: sum(int(k.sum()) for k in kept) for own, kept in s.items()} for s in shares]
+                    return tuple(self._in_sequence(problem, plan) for plan in plans)
+                for draft, share in zip(drafts, shares, strict=True):
+                    for own, kept in share.items():
                         self._cut(draft, own, layers[own], kept)
             else:
                 plans = [self._plan(problem, count) for count in counts]
+                if self.sequential:
+                    return tuple(self._in_sequence(problem, plan) for plan in plans)
                 for own, blocks in blocks_of(problem, self.damping):
                     parts = [self._eliminate(block) for block in blocks]
                     for draft, plan in zip(drafts, plans, strict=True):

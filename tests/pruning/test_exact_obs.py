@@ -32,6 +32,7 @@ PRUNERS: list[AbstractPruner] = [
     ExactOBS(allocation="erdos-renyi", budget="uniform", refit=False),
     ExactOBS(budget="heap", dtype="float32"),
     ExactOBS(sequential=True, swaps=True),
+    ExactOBS(sequential=True, allocation="global"),
     SparseGPT(block=3),
     SparseGPT(refit=True, allocation="erdos-renyi"),
     LayerObs(),
@@ -333,6 +334,15 @@ def test_sequential_pruning_keeps_outputs_closer() -> None:
     assert error(ExactOBS(sequential=True).prune(given, 0.4)) < error(ExactOBS().prune(given, 0.4))
 
 
+def test_layers_that_compete_in_sequence_keep_what_they_keep_at_once() -> None:
+    given = problem()
+    for density in (0.1, 0.4):
+        at_once = ExactOBS(allocation="global").prune(given, density)
+        in_turn = ExactOBS(allocation="global", sequential=True).prune(given, density)
+        assert in_turn.mask.counts == at_once.mask.counts
+        assert in_turn.mask.counts != ExactOBS(sequential=True).prune(given, density).mask.counts
+
+
 def test_sequential_refuses_layers_that_are_not_called() -> None:
     class Partly(nn.Module):
         def __init__(self) -> None:
@@ -356,7 +366,6 @@ def test_sequential_refuses_layers_that_are_not_called() -> None:
         {"budget": "convex"},
         {"allocation": "rows"},
         {"allocation": "global", "budget": "uniform"},
-        {"allocation": "global", "sequential": True},
         {"n_of_m": (5, 4)},
         {"n_of_m": (2, 4), "swaps": True},
         {"sequential": True, "refit": False},
