@@ -36,7 +36,7 @@ from strongticket.pruning import (
 from strongticket.selection import kept_count
 from strongticket.training import TrainingError, train
 
-NEED_NO_DATA = {"random", "magnitude"}
+NEED_NO_DATA = {"random", "magnitude", "synflow"}
 every_method = pytest.mark.parametrize("key", METHODS)
 Case = tuple[nn.Module, tuple[Tensor, Tensor]]
 
