@@ -1,20 +1,41 @@
-"""Activations of the mask-search papers beside ReLU: ELU, and the sign for networks of binary activations."""
+"""Activations beside ReLU: those of the mask-search papers (ELU, and the sign for networks of binary activations), and
+those of perceptrons in the theorems that go beyond ReLU (leaky ReLU, tanh and the logistic sigmoid)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Final, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["ACTIVATIONS", "Activation", "Sign", "activation", "sign"]
+__all__ = [
+    "ACTIVATIONS",
+    "LEAKY_SLOPE",
+    "PERCEPTRON_ACTIVATIONS",
+    "Activation",
+    "PerceptronActivation",
+    "Sign",
+    "activation",
+    "sign",
+]
 
 Activation = Literal["relu", "elu", "sign"]
 """relu; elu (alpha = 1, as in Koster et al. 2022); sign: -1, 0 or 1, see `sign`."""
 
 ACTIVATIONS: Final[tuple[Activation, ...]] = get_args(Activation)
+"""Activations of networks of images."""
+
+PerceptronActivation = Literal["relu", "leaky", "tanh", "sigmoid"]
+"""relu; leaky (max(x, 0.01 x), torch's default slope); tanh; sigmoid (1 / (1 + exp(-x)))."""
+
+PERCEPTRON_ACTIVATIONS: Final[tuple[PerceptronActivation, ...]] = get_args(PerceptronActivation)
+"""Activations of perceptrons."""
+
+LEAKY_SLOPE: Final = 0.01
+"""Slope of the leaky ReLU below 0."""
 
 
 def sign(inputs: Tensor) -> Tensor:
@@ -45,7 +66,16 @@ class Sign(nn.Module):
         return sign(inputs)
 
 
-_MODULES: Mapping[str, Callable[[], nn.Module]] = MappingProxyType({"relu": nn.ReLU, "elu": nn.ELU, "sign": Sign})
+_MODULES: Mapping[str, Callable[[], nn.Module]] = MappingProxyType(
+    {
+        "relu": nn.ReLU,
+        "elu": nn.ELU,
+        "sign": Sign,
+        "leaky": partial(nn.LeakyReLU, LEAKY_SLOPE),
+        "tanh": nn.Tanh,
+        "sigmoid": nn.Sigmoid,
+    }
+)
 
 
 def activation(name: str) -> nn.Module:
@@ -58,5 +88,5 @@ def activation(name: str) -> nn.Module:
     ELU(alpha=1.0)
     """
     if name not in _MODULES:
-        raise ValueError(f"an activation is one of {', '.join(ACTIVATIONS)}, got {name!r}")
+        raise ValueError(f"an activation is one of {', '.join(_MODULES)}, got {name!r}")
     return _MODULES[name]()

@@ -8,8 +8,10 @@ from typing import Final
 
 from torch import nn
 
+from strongticket.models.attention import ATTENTION
 from strongticket.models.convolutional import CONVOLUTIONAL
 from strongticket.models.grammar import Family
+from strongticket.models.graph import GRAPHS
 from strongticket.models.mlp import PERCEPTRONS
 from strongticket.models.modules import ModuleArchitecture
 from strongticket.models.residual import RESIDUAL
@@ -18,7 +20,7 @@ from strongticket.ticket import AbstractArchitecture
 
 __all__ = ["FAMILIES", "architecture", "register"]
 
-FAMILIES: Final[tuple[Family, ...]] = (PERCEPTRONS, CONVOLUTIONAL, RESIDUAL, TRANSFORMERS)
+FAMILIES: Final[tuple[Family, ...]] = (PERCEPTRONS, CONVOLUTIONAL, RESIDUAL, TRANSFORMERS, ATTENTION, GRAPHS)
 """The families whose names are built in."""
 
 _OWN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
@@ -34,7 +36,9 @@ def architecture(name: str) -> AbstractArchitecture:
     - ``conv2``, ``conv4``, ``conv6``, ``conv8``, ``lenet5``, ``vgg11``, ``vgg13``, ``vgg16``, ``vgg19``, ``vgg-small``;
     - ``resnet8``, 14, 20, 32, 44, 56, 110 for small images; ``resnet18``, 34, 50, 101 and ``wide-resnet50`` for large
       ones, the first four also as ``resnet18-cifar``;
-    - ``vit-l2-d64-h4-p4`` (layers, dimension, heads, patch) and ``encoder-l1-d32-h2-v100-t16`` (vocabulary, length).
+    - ``vit-l2-d64-h4-p4`` (layers, dimension, heads, patch) and ``encoder-l1-d32-h2-v100-t16`` (vocabulary, length);
+    - ``attention-l1-d16-h2-k8-v8-f64-p8-t8``, without normalisation (see `Attention`);
+    - ``graph-784_dense:784:300_relu_dense:300:10`` and all other ids of a `Graph`.
 
     Networks of images take a width factor and all but MLPs a number of classes: ``conv4x0.25``, ``resnet20x2-100``.
     Options: ``+bias`` (random biases), ``+affine`` (normalisation with weights and biases, as state), ``+1x28x28``

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
-from strongticket.models.mlp import MLP
+from strongticket.models.mlp import MLP, check_rectified
 from strongticket.models.target import Target
 from strongticket.ticket import Ticket
 
@@ -102,7 +102,7 @@ def quantise(target: Target, bits: int, *, rescale: bool = True, reach: float = 
 
     Raises:
         TypeError: not a Target, or bits is not an int.
-        ValueError: bits or reach outside their range.
+        ValueError: bits or reach outside their range, or a target that is no ReLU network.
 
     >>> import torch
     >>> target = Target.from_state({"0.weight": torch.tensor([[0.3, -0.11]])})
@@ -114,6 +114,7 @@ def quantise(target: Target, bits: int, *, rescale: bool = True, reach: float = 
         raise TypeError(f"a target is a strongticket.Target, got {type(target).__name__}: use Target.from_module")
     if isinstance(bits, bool) or not isinstance(bits, int):
         raise TypeError(f"bits: expected an int in 1..{MOST_BITS}, got {bits!r}")
+    check_rectified(target.architecture, "quantise")
     if not 1 <= bits <= MOST_BITS:
         raise ValueError(f"bits: expected 1..{MOST_BITS}, got {bits}")
     most = Fraction(reach) * 2**bits
@@ -158,14 +159,16 @@ def integer_layers(network: Target | Ticket) -> tuple[IntegerLayer, ...]:
 
     Raises:
         TypeError: neither a target nor a plain ticket in an MLP.
-        ValueError: numbers off the dyadic grid, or with more than 23 bits.
+        ValueError: numbers off the dyadic grid, or with more than 23 bits; an activation other than ReLU.
     """
     if isinstance(network, Target):
+        check_rectified(network.architecture, "integer arithmetic")
         return tuple(_of_target(layer.weight, layer.bias) for layer in network.layers)
     if not isinstance(network, Ticket) or not isinstance(network.source.architecture, MLP):
         raise TypeError(f"expected a Target, or a Ticket in an MLP, got {type(network).__name__}")
     if network.dense or not network.plain:
         raise TypeError("a ticket in integers is its source times a mask, without dense values or readings")
+    check_rectified(network.source.architecture, "integer arithmetic")
     return tuple(_of_ticket(network, i) for i in range(network.source.architecture.depth))
 
 

@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
-import io
-import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load as load_safetensors
-from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 
-from strongticket._files import canonical_json, sha256, write_atomically
+from strongticket.models._target_file import (
+    check_undamaged,
+    exact,
+    fitting,
+    largest,
+    numbers_digest,
+    read_numbers,
+    write_numbers,
+)
+from strongticket.models.activations import LEAKY_SLOPE, PERCEPTRON_ACTIVATIONS, PerceptronActivation
+from strongticket.models.activations import activation as make_activation
 from strongticket.models.mlp import MLP, MLPModule, linear
 
 __all__ = ["Layer", "Target"]
 
+_KINDS: Mapping[type[nn.Module], PerceptronActivation] = MappingProxyType(
+    {nn.ReLU: "relu", nn.LeakyReLU: "leaky", nn.Tanh: "tanh", nn.Sigmoid: "sigmoid"}
+)
 _TRANSPARENT = (nn.Identity, nn.Dropout, nn.AlphaDropout)
 
 
@@ -38,7 +47,7 @@ class Layer:
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """Hold a trained ReLU network as numbers: an architecture and a finite float32 or float64 value per weight.
+    """Hold a trained MLP as numbers: an architecture and a finite float32 or float64 value per weight.
 
     Args:
         architecture: an `MLP`.
@@ -56,20 +65,19 @@ class Target:
     weights: Mapping[str, Tensor]
 
     def __post_init__(self) -> None:
-        given = {name: tuple(value.shape) for name, value in self.weights.items()}
-        if given != dict(self.architecture.shapes):
-            raise ValueError(f"the weights {given} do not fit {self.architecture.id}: {dict(self.architecture.shapes)}")
-        object.__setattr__(self, "weights", {name: _checked(name, self.weights[name]) for name in given})
+        object.__setattr__(self, "weights", fitting(self.architecture, self.weights))
 
     @classmethod
     def from_module(cls, module: nn.Module) -> Target:
         """Read a network made of Linear and ReLU layers (Flatten, Identity and Dropout are passed through).
 
+        In place of ReLU all hidden layers may have LeakyReLU (slope 0.01), Tanh or Sigmoid.
+
         Raises:
             TypeError: a layer that an MLP does not have, named with its place and type.
-            ValueError: layers that do not alternate Linear, ReLU, ..., Linear.
+            ValueError: layers that do not alternate Linear, ReLU, ..., Linear, or that have different activations.
         """
-        linears = _linears(module)
+        linears, activation = _linears(module)
         if not linears:
             raise ValueError(
                 f"{type(module).__name__} has no Linear layer; a target is an MLP: Linear, ReLU, ..., Linear"
@@ -87,13 +95,13 @@ class Target:
                 zeros = torch.zeros(layer.out_features, dtype=layer.weight.dtype)
                 weights[MLP.bias_name(i)] = zeros if layer.bias is None else layer.bias
         sizes = (linears[0].in_features, *(layer.out_features for layer in linears))
-        return cls(MLP(sizes, bias), weights)
+        return cls(MLP(sizes, bias, activation), weights)
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Tensor]) -> Target:
+    def from_state(cls, state: Mapping[str, Tensor], activation: PerceptronActivation = "relu") -> Target:
         """Read an MLP from a state dict: its matrices in their order are the layers, each with the bias beside it.
 
-        A state dict does not say which activations are between the layers: ReLU is taken for granted.
+        A state dict does not say which activations are between the layers: they are what is given, or ReLU.
         """
         matrices = [name for name, value in state.items() if name.endswith("weight") and value.dim() == 2]
         biases = {name: name.removesuffix("weight") + "bias" for name in matrices}
@@ -103,7 +111,8 @@ class Target:
                 "a target file holds 2-d weights (and biases) of Linear layers only, in their order; "
                 f"got {strange or 'no weights'}: save the state dict of an MLP, or use Target.from_module"
             )
-        return cls.from_module(MLPModule([linear(state[name], state.get(biases[name])) for name in matrices]))
+        layers: list[nn.Module] = [linear(state[name], state.get(biases[name])) for name in matrices]
+        return cls.from_module(MLPModule(layers, activation))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Target:
@@ -113,59 +122,22 @@ class Target:
             FileNotFoundError: no such file.
             ValueError: not a readable network of Linear layers.
         """
-        path = Path(path)
-        if not path.exists():
-            raise FileNotFoundError(f"no target file {path}: give a .safetensors, .pt or .npz file of an MLP")
-        data, note = path.read_bytes(), {}
-        try:
-            if path.suffix in (".pt", ".pth"):
-                state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-                if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-                    raise ValueError("it holds no plain state dict")
-            elif path.suffix == ".npz":
-                with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-                    state = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
-            else:
-                note = _note(data)
-                state = _in_layer_order(load_safetensors(data), note)
-        except (SafetensorError, ValueError, EOFError, OSError, RuntimeError, KeyError) as error:
-            raise ValueError(
-                f"{path} is not a readable target file (.safetensors, .pt state dict, .npz): {error}"
-            ) from error
-        except Exception as error:  # torch.load raises pickle.UnpicklingError and others on foreign files
-            raise ValueError(f"{path} is not a readable target file: {type(error).__name__}: {error}") from error
-        target = cls.from_state(state)
-        if note and (target.architecture.id, target.digest) != (note.get("architecture"), note.get("digest")):
-            raise ValueError(
-                f"{path} is damaged: its numbers are not those that its digest speaks of; get the file again"
-            )
+        state, note = read_numbers(path, "an MLP", "mlp-")
+        target = cls.from_state(state, _activation(note))
+        check_undamaged(path, note, target.architecture.id, target.digest)
         return target
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the target as a safetensors file, whole or not at all."""
-        tensors = {name: value.contiguous() for name, value in self.weights.items()}
-        note = canonical_json(
-            {
-                "format": "strongticket-target/1",
-                "architecture": self.architecture.id,
-                "order": list(tensors),
-                "digest": self.digest,
-            }
-        )
-        return write_atomically(path, save_safetensors(tensors, {"strongticket": note}))
+        return write_numbers(path, self.architecture, self.weights, self.digest)
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
         """The affine layers in float64, exact, first to last."""
-
-        def array(name: str) -> NDArray[np.float64]:
-            value: NDArray[np.float64] = self.weights[name].numpy().astype(np.float64)
-            value.setflags(write=False)
-            return value
-
-        mlp = self.architecture
+        mlp, given = self.architecture, self.weights
         return tuple(
-            Layer(array(MLP.weight_name(i)), array(MLP.bias_name(i)) if mlp.bias else None) for i in range(mlp.depth)
+            Layer(exact(given[MLP.weight_name(i)]), exact(given[MLP.bias_name(i)]) if mlp.bias else None)
+            for i in range(mlp.depth)
         )
 
     def module(self) -> nn.Module:
@@ -175,28 +147,12 @@ class Target:
     @cached_property
     def digest(self) -> str:
         """sha256 of the architecture and of every number with its type."""
-        parts = [self.architecture.id.encode()]
-        for name, value in self.weights.items():
-            parts += [f"\0{name}\0{value.dtype}\0".encode(), np.ascontiguousarray(value.numpy()).tobytes()]
-        return sha256(*parts)
+        return numbers_digest(self.architecture, self.weights)
 
     @property
     def largest(self) -> float:
         """The largest absolute weight or bias."""
-        return max((float(value.abs().max()) for value in self.weights.values() if value.numel()), default=0.0)
-
-
-def _checked(name: str, value: Tensor) -> Tensor:
-    if value.dtype in (torch.float16, torch.bfloat16):
-        value = value.float()
-    if value.dtype not in (torch.float32, torch.float64):
-        raise ValueError(f"{name} of the target has dtype {value.dtype}; expected a floating-point type")
-    value = value.detach().cpu().clone()
-    bad = (~torch.isfinite(value)).nonzero()
-    if len(bad):
-        place = tuple(bad[0].tolist())
-        raise ValueError(f"{name}{list(place)} of the target is {float(value[place])}; every weight must be finite")
-    return value
+        return largest(self.weights)
 
 
 def _walk(module: nn.Module, place: str) -> Iterator[tuple[str, nn.Module]]:
@@ -212,58 +168,51 @@ def _walk(module: nn.Module, place: str) -> Iterator[tuple[str, nn.Module]]:
     elif isinstance(module, MLPModule):
         for i, layer in enumerate(module.layers):
             if i:
-                yield place, nn.ReLU()
+                yield place, make_activation(module.activation)
             yield f"{place}layers.{i}", layer
     else:
         yield place or "the module itself", module
 
 
-def _linears(module: nn.Module) -> list[nn.Linear]:
+def _linears(module: nn.Module) -> tuple[list[nn.Linear], PerceptronActivation]:
+    """Return the Linear layers, first to last, and the activation between them."""
     linears: list[nn.Linear] = []
-    relu_between = True
+    found: dict[PerceptronActivation, str] = {}  # and where it was first seen
+    active, last = True, ""
     for place, layer in _walk(module, ""):
+        kind = _KINDS.get(type(layer))
         if type(layer) is nn.Linear:
-            if not relu_between:
+            if not active:
                 raise ValueError(f"the Linear at {place} follows another without a ReLU between them: merge the two")
             linears.append(layer)
-            relu_between = False
-        elif type(layer) is nn.ReLU:
-            if relu_between:
-                raise ValueError(f"the ReLU at {place} does not follow a Linear layer")
-            relu_between = True
+            active = False
+        elif kind is not None:
+            if isinstance(layer, nn.LeakyReLU) and layer.negative_slope != LEAKY_SLOPE:
+                raise TypeError(f"the LeakyReLU at {place} has slope {layer.negative_slope}; {LEAKY_SLOPE} is known")
+            if active:
+                raise ValueError(f"the {type(layer).__name__} at {place} does not follow a Linear layer")
+            found.setdefault(kind, place)
+            active, last = True, type(layer).__name__
         elif type(layer) not in _TRANSPARENT and not _flattens(layer):
             raise TypeError(
                 f"the layer at {place} is {type(layer).__name__}; a target here is an MLP of Linear and ReLU layers "
-                "(nn.Sequential, or Target.from_state for a state dict)"
+                "(or LeakyReLU, Tanh, Sigmoid; nn.Sequential, or Target.from_state for a state dict)"
             )
-    if linears and relu_between:
-        raise ValueError("the network ends with a ReLU; a target ends with a Linear layer")
-    return linears
+    if linears and active:
+        raise ValueError(f"the network ends with a {last}; a target ends with a Linear layer")
+    if len(found) > 1:
+        places = " and ".join(f"{kind} at {place}" for kind, place in found.items())
+        raise ValueError(
+            f"the network has the activations {places}; the hidden layers of a target share one activation"
+        )
+    return linears, next(iter(found), "relu")
 
 
 def _flattens(layer: nn.Module) -> bool:
     return type(layer) is nn.Flatten and (layer.start_dim, layer.end_dim) == (1, -1)
 
 
-def _note(data: bytes) -> dict[str, Any]:
-    """What our own target files say of themselves; empty for files of others."""
-    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    note = json.loads(header.get("__metadata__", {}).get("strongticket", "{}"))
-    if not isinstance(note, dict) or note.get("format", "strongticket-target/1") != "strongticket-target/1":
-        raise ValueError("its metadata is of an unknown format")
-    return note
-
-
-def _in_layer_order(state: dict[str, Tensor], note: dict[str, Any]) -> dict[str, Tensor]:
-    # safetensors sorts names; our own files remember the order, foreign ones are put in natural order (fc2 before fc10)
-    if note:
-        order = note.get("order")
-        if not isinstance(order, list) or sorted(map(str, order)) != sorted(state):
-            raise ValueError("its metadata does not name the tensors it holds")
-        return {name: state[name] for name in order}
-
-    def natural(name: str) -> list[tuple[int, int, str]]:
-        digits = "".join(c if c.isdigit() else f" {c} " for c in name).split()
-        return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in digits]
-
-    return {name: state[name] for name in sorted(state, key=natural)}
+def _activation(note: dict[str, Any]) -> PerceptronActivation:
+    """The activation that one of our own files names in its architecture; ReLU in files of others."""
+    options = str(note.get("architecture", "")).split("+")[1:]
+    return next((kind for kind in PERCEPTRON_ACTIVATIONS if kind in options), "relu")

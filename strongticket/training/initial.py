@@ -10,10 +10,11 @@ import torch
 from torch import nn
 
 from strongticket import random
+from strongticket.models import GraphLayer
 
 __all__ = ["AFFINE", "initialise"]
 
-AFFINE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+AFFINE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, GraphLayer)
 
 
 def initialise(module: nn.Module, seed: int) -> nn.Module:

@@ -91,7 +91,14 @@ def test_a_layer_without_bias_among_others_gets_zeros() -> None:
     ("module", "error", "message"),
     [
         (nn.Conv2d(1, 1, 3), TypeError, "Conv2d"),
-        (nn.Sequential(nn.Linear(2, 2), nn.Tanh(), nn.Linear(2, 2)), TypeError, "at 1 is Tanh"),
+        (nn.Sequential(nn.Linear(2, 2), nn.Softsign(), nn.Linear(2, 2)), TypeError, "at 1 is Softsign"),
+        (nn.Sequential(nn.Linear(2, 2), nn.LeakyReLU(0.2), nn.Linear(2, 2)), TypeError, "at 1 has slope 0.2"),
+        (nn.Sequential(nn.Linear(2, 3), nn.Tanh()), ValueError, "ends with a Tanh"),
+        (
+            nn.Sequential(nn.Linear(2, 2), nn.Tanh(), nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2)),
+            ValueError,
+            "tanh at 1 and relu at 3; the hidden layers of a target share one",
+        ),
         (nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2), nn.ReLU(), nn.Linear(2, 2)), TypeError, "BatchNorm1d"),
         (nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2)), ValueError, "without a ReLU between"),
         (nn.Sequential(nn.Linear(2, 3), nn.ReLU()), ValueError, "ends with a ReLU"),
