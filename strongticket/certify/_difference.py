@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from strongticket.certificate import Domain
 from strongticket.certify._matrix import Matrix
 from strongticket.certify._rounding import FLOOR, UNIT, Floats, above, lifted, norm_above, outward, raised
-from strongticket.certify.collapse import Collapsed, Sums
+from strongticket.certify.collapse import Collapsed, CollapsedLayer, Sums
 from strongticket.models import Target
 
-__all__ = ["Difference", "Gap", "Inputs", "difference"]
+__all__ = ["Difference", "Gap", "Inputs", "cut", "difference", "errors"]
 
 _SPIKES = 32  # entries of one layer's error that may be treated apart
 _LARGEST = 2.0**1000  # norm of an input from which no bound is tried
@@ -49,21 +49,7 @@ class Gap:
 
     @cached_property
     def _cut(self) -> tuple[NDArray[np.int64], Matrix]:
-        value = self.error.value
-        flat = np.abs(value).reshape(-1)
-        count = min(_SPIKES, flat.size // 8)
-        largest = np.argpartition(flat, flat.size - count)[flat.size - count :] if count else np.zeros(0, np.int64)
-        rest = value.copy().reshape(-1)
-        rest[largest] = 0.0
-        typical = norm_above(rest) / math.sqrt(max(flat.size, 1))
-        largest = np.sort(largest[flat[largest] > _SPIKE * typical])
-        rest = value.copy().reshape(-1)
-        rest[largest] = 0.0
-        slack = self.error.slack
-        if slack is not None:
-            slack = slack.copy()
-            slack.reshape(-1)[largest] = 0.0
-        return largest, Matrix(rest.reshape(value.shape), slack) if largest.size else self.error
+        return cut(self.error)
 
     @property
     def spikes(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -78,6 +64,25 @@ class Gap:
     def rest(self) -> Matrix:
         """The error without its spikes."""
         return self._cut[1]
+
+
+def cut(error: Matrix) -> tuple[NDArray[np.int64], Matrix]:
+    """Return the flat places of the few entries that stand out of the others, and the numbers without them."""
+    value = error.value
+    flat = np.abs(value).reshape(-1)
+    count = min(_SPIKES, flat.size // 8)
+    largest = np.argpartition(flat, flat.size - count)[flat.size - count :] if count else np.zeros(0, np.int64)
+    rest = value.copy().reshape(-1)
+    rest[largest] = 0.0
+    typical = norm_above(rest) / math.sqrt(max(flat.size, 1))
+    largest = np.sort(largest[flat[largest] > _SPIKE * typical])
+    rest = value.copy().reshape(-1)
+    rest[largest] = 0.0
+    slack = error.slack
+    if slack is not None:
+        slack = slack.copy()
+        slack.reshape(-1)[largest] = 0.0
+    return largest, Matrix(rest.reshape(value.shape), slack) if largest.size else error
 
 
 @final
@@ -111,16 +116,23 @@ def difference(collapsed: Collapsed, target: Target) -> Difference:
             f"the ticket computes a network of layer sizes {collapsed.sizes}, "
             f"the target has {target.architecture.sizes}"
         )
+    if not target.architecture.rectified:
+        raise ValueError(f"a gadget ticket computes a ReLU network, but the target is {target.architecture.id}")
     gaps = []
     for layer, wanted in zip(collapsed.layers, target.layers, strict=True):
         bias = np.zeros(wanted.weight.shape[0]) if wanted.bias is None else wanted.bias
-        errors = [_minus(layer.positive, wanted.weight)]
-        if layer.negative is not None:
-            errors.append(_minus(layer.negative, wanted.weight))
-        offset = _minus(layer.bias, bias)
-        column = Matrix(offset.value[:, None], None if offset.slack is None else offset.slack[:, None])
-        gaps.append(Gap(Matrix(wanted.weight), bias, _beside(errors), column))
+        error, column = errors(layer, wanted.weight, bias)
+        gaps.append(Gap(Matrix(wanted.weight), bias, error, column))
     return Difference(tuple(gaps), collapsed.ticket_digest, target.digest)
+
+
+def errors(layer: CollapsedLayer, weight: Floats, bias: Floats) -> tuple[Matrix, Matrix]:
+    """Return ticket minus target: of the weights, those for the negative half behind the others, and of the bias."""
+    parts = [_minus(layer.positive, weight)]
+    if layer.negative is not None:
+        parts.append(_minus(layer.negative, weight))
+    offset = _minus(layer.bias, bias)
+    return _beside(parts), Matrix(offset.value[:, None], None if offset.slack is None else offset.slack[:, None])
 
 
 def _minus(ticket: Sums, target: Floats) -> Matrix:
@@ -238,8 +250,12 @@ def _split_interval(error: Matrix, inputs: Inputs) -> tuple[Floats, Floats]:
 
 
 def offset_interval(layer: Gap) -> tuple[Floats, Floats]:
-    """Enclose the ticket's departure in the bias; where u |middle| underflows to 0 the subtraction was exact."""
-    offset = layer.offset
+    """Enclose the ticket's departure in the bias."""
+    return column_interval(layer.offset)
+
+
+def column_interval(offset: Matrix) -> tuple[Floats, Floats]:
+    """Enclose a column [outputs, 1] of differences; where u |middle| underflows to 0 the subtraction was exact."""
     middle = offset.value[:, 0]
     slack = np.zeros_like(middle) if offset.slack is None else offset.slack[:, 0]
     return outward(middle, (np.abs(middle) * UNIT + slack) * (1.0 + 4.0 * UNIT))

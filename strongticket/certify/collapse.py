@@ -7,7 +7,7 @@ and the sums of products are recomputed from the seed, in integers where the sou
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, final
 
@@ -18,7 +18,16 @@ from strongticket.certify._rounding import UNIT, Floats, gamma
 from strongticket.models import MLP
 from strongticket.ticket import Ticket
 
-__all__ = ["Collapsed", "CollapsedLayer", "StructureError", "Sums", "collapse"]
+__all__ = [
+    "Collapsed",
+    "CollapsedLayer",
+    "Pair",
+    "StructureError",
+    "Sums",
+    "collapse",
+    "read_pair",
+    "refuse_unless_gadgets",
+]
 
 Numbers = NDArray[Any]  # int64 in units of the grid, or float64 off the grid
 
@@ -55,11 +64,14 @@ class CollapsedLayer:
     """One pair of source layers as one layer: z = positive max(x, 0) + negative min(x, 0) + bias.
 
     Args:
-        positive: [outputs, inputs], what acts on the positive part of the input.
-        negative: [outputs, inputs], what acts on the negative part; None where inputs cannot be negative.
+        positive: [outputs, inputs], what acts on the positive part of the input; in a graph coefficients of its basis,
+            [outputs, inputs / groups, terms].
+        negative: of the same shape, what acts on the negative part; None where inputs cannot be negative.
         bias: [outputs].
         kept: kept entries of the two source layers, biases included.
         dead: source neurons that keep an input but can never fire on these inputs.
+        constants: [outputs, terms], coefficients that act on a map of ones (zero padding makes them depend on the
+            position); None where the bias says it all.
     """
 
     positive: Sums
@@ -67,6 +79,7 @@ class CollapsedLayer:
     bias: Sums
     kept: int
     dead: int
+    constants: Sums | None = None
 
 
 @final
@@ -104,8 +117,9 @@ def collapse(ticket: Ticket, *, nonnegative: bool = False) -> Collapsed:
         The network; memory of the kept entries, the matrices and one block.
 
     Raises:
-        StructureError: the ticket is not made of gadgets, the message names the layer and the neuron; or it is not
-            plain: what is proved here are sums of products of the source's own weights.
+        StructureError: the ticket is not made of gadgets, the message names the layer and the neuron; or it reads its
+            weights as binary, rescaled, signed or multicoated: what is proved here are sums of products of the
+            source's own weights, redrawn ones included.
 
     >>> from strongticket.ticket import Mask, Source
     >>> source = Source(MLP((1, 2, 1)), seed=0)
@@ -120,21 +134,76 @@ def collapse(ticket: Ticket, *, nonnegative: bool = False) -> Collapsed:
     architecture = ticket.source.architecture
     if not isinstance(architecture, MLP):
         raise StructureError(f"gadget tickets live in an MLP, got {architecture.id}")
+    if not architecture.rectified:
+        raise StructureError(
+            f"product gadgets are made of ReLU neurons, but {architecture.id} has another activation; certify_copies "
+            "certifies tickets of one layer more than their target"
+        )
     if architecture.depth % 2:
         raise StructureError(f"gadgets use pairs of layers, but {architecture.id} has depth {architecture.depth}")
+    refuse_unless_gadgets(ticket)
+    sizes = architecture.sizes[::2]
+    layers = tuple(_mlp_pair(ticket, architecture, i, nonnegative or i > 0) for i in range(len(sizes) - 1))
+    return Collapsed(sizes, layers, ticket.digest)
+
+
+def refuse_unless_gadgets(ticket: Ticket) -> None:
+    """Refuse a ticket that has dense parameters or reads its weights in a way of its own."""
     if ticket.dense:
         raise StructureError(
             f"every parameter of a gadget ticket is random and masked, but {list(ticket.dense)} are dense"
         )
-    if not ticket.plain:
+    if ticket.reading.kinds or ticket.reading.factors:
         raise StructureError(
             f"every kept weight of a gadget ticket is the source's own, but this ticket has a {ticket.reading!r}: "
-            "nothing is proved of binary, rescaled, signed, multicoated or redrawn weights; compare the outputs of "
+            "nothing is proved of binary, rescaled, signed or multicoated weights; compare the outputs of "
             "ticket.module() instead"
         )
-    sizes = architecture.sizes[::2]
-    layers = tuple(_pair(ticket, architecture, i, nonnegative or i > 0) for i in range(len(sizes) - 1))
-    return Collapsed(sizes, layers, ticket.digest)
+
+
+def _mlp_pair(ticket: Ticket, mlp: MLP, i: int, nonnegative: bool) -> CollapsedLayer:
+    names = (MLP.weight_name(2 * i), MLP.bias_name(2 * i), MLP.weight_name(2 * i + 1), MLP.bias_name(2 * i + 1))
+    inputs, hidden, outputs = mlp.sizes[2 * i : 2 * i + 3]
+    biased = (mlp.bias, mlp.bias)
+    layer = read_pair(ticket, Pair(*names, biased, inputs, hidden, outputs, nonnegative))
+    flat = layer.positive, layer.negative
+    positive, negative = (None if sums is None else _reshaped(sums, (outputs, inputs)) for sums in flat)
+    assert positive is not None
+    return replace(layer, positive=positive, negative=negative)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """Two source layers that make one, by their parameters: [groups hidden, inputs] and [outputs, hidden, terms].
+
+    Args:
+        first: name of the odd layer's weight.
+        first_bias: name of its bias.
+        second: name of the even layer's weight.
+        second_bias: name of its bias.
+        biased: whether the odd and the even layer have biases.
+        inputs: inputs of one group.
+        hidden: neurons (or channels) of one group between the two.
+        outputs: outputs of all groups.
+        nonnegative: the inputs cannot be negative.
+        groups: inputs, neurons and outputs of different groups are not connected.
+        terms: elements of the even layer's basis; 1 for a matrix.
+        keeps_ones: [terms], whether a basis element makes a map of ones of a map of ones.
+    """
+
+    first: str
+    first_bias: str
+    second: str
+    second_bias: str
+    biased: tuple[bool, bool]
+    inputs: int
+    hidden: int
+    outputs: int
+    nonnegative: bool
+    groups: int = 1
+    terms: int = 1
+    keeps_ones: tuple[bool, ...] = (True,)
 
 
 @final
@@ -142,7 +211,8 @@ def collapse(ticket: Ticket, *, nonnegative: bool = False) -> Collapsed:
 class _First:
     """An odd layer read: what each neuron computes."""
 
-    column: NDArray[np.int64]  # [neurons]: input i if u > 0, inputs + i if u < 0, 2 inputs for a constant; -1 is silent
+    # [neurons]: input i of the group if u > 0, inputs + i if u < 0, 2 inputs for a constant; -1 is silent
+    column: NDArray[np.int64]
     factor: Numbers  # [neurons]: u or the constant
     grid: tuple[int, int] | None  # exponents of the weights and of the biases
     kept: int
@@ -153,6 +223,8 @@ def _draw(ticket: Ticket, name: str, index: NDArray[np.int64]) -> Numbers:
     """Return weights at sorted flat indices: exact integers in grid units, or float64 values off the grid."""
     source = ticket.source
     size = math.prod(source.shapes[name])
+    if name in ticket.reading.redraws:
+        return _redrawn(ticket, name, index)
     span: slice | None = None
     if index.size and index.size > _DENSE * (int(index[-1]) - int(index[0]) + 1):
         span = slice(int(index[0]), min(int(index[-1]) + 1, size))
@@ -163,6 +235,14 @@ def _draw(ticket: Ticket, name: str, index: NDArray[np.int64]) -> Numbers:
     return (integers if span is None else integers[index - span.start]).astype(np.int64)
 
 
+def _redrawn(ticket: Ticket, name: str, index: NDArray[np.int64]) -> Numbers:
+    """Return weights of a parameter that was drawn again in places: each from its own draw."""
+    place = np.searchsorted(ticket.mask.indices(name), index)
+    drawn = ticket.source.redrawn(name, index, ticket.reading.redraws[name][place]).numpy().astype(np.float64)
+    grid = _grid(ticket, name)
+    return drawn if grid is None else np.ldexp(drawn, -grid).astype(np.int64)  # exact: a law's values are on its grid
+
+
 def _grid(ticket: Ticket, name: str) -> int | None:
     try:
         return ticket.source.grid_exponent(name)
@@ -170,10 +250,9 @@ def _grid(ticket: Ticket, name: str) -> int | None:
         return None
 
 
-def _first(ticket: Ticket, architecture: MLP, layer: int, nonnegative: bool) -> _First:
+def _first(ticket: Ticket, pair: Pair) -> _First:
     """Read an odd layer and check that no neuron keeps more than one incoming entry."""
-    neurons, inputs = architecture.sizes[layer + 1], architecture.sizes[layer]
-    name = MLP.weight_name(layer)
+    neurons, inputs, name = pair.groups * pair.hidden, pair.inputs, pair.first
     index = ticket.mask.indices(name)
     neuron, served = index // inputs, index % inputs
     twice = np.flatnonzero(neuron[1:] == neuron[:-1])
@@ -186,13 +265,13 @@ def _first(ticket: Ticket, architecture: MLP, layer: int, nonnegative: bool) -> 
     column = np.full(neurons, -1, dtype=np.int64)
     factor[neuron] = draws
     column[neuron] = np.where(draws > 0, served, inputs + served)
-    if nonnegative:
+    if pair.nonnegative:
         column[neuron[draws < 0]] = -1
     column[neuron[draws == 0]] = -1
     kept, grid = index.size, _grid(ticket, name)
     bias_grid: int | None = 0
-    if architecture.bias:
-        bias_name = MLP.bias_name(layer)
+    if pair.biased[0]:
+        bias_name = pair.first_bias
         constant = ticket.mask.indices(bias_name)
         both = np.intersect1d(constant, neuron)
         if both.size:
@@ -210,69 +289,104 @@ def _first(ticket: Ticket, architecture: MLP, layer: int, nonnegative: bool) -> 
     return _First(column, factor, exponents, kept, kept - int(np.count_nonzero(column >= 0)))
 
 
-def _pair(ticket: Ticket, architecture: MLP, pair: int, nonnegative: bool) -> CollapsedLayer:
-    inputs, outputs = architecture.sizes[2 * pair], architecture.sizes[2 * pair + 2]
-    first = _first(ticket, architecture, 2 * pair, nonnegative)
-    name = MLP.weight_name(2 * pair + 1)
-    second = _grid(ticket, name)
-    grid = first.grid
+def read_pair(ticket: Ticket, pair: Pair) -> CollapsedLayer:
+    """Return what two source layers add up to: coefficients [outputs, inputs, terms] for each sign of the inputs.
+
+    Raises:
+        StructureError: a neuron of the odd layer keeps more than one entry, or the two are not on one kind of grid.
+    """
+    inputs, name = pair.inputs, pair.second
+    first = _first(ticket, pair)
+    second, grid = _grid(ticket, name), first.grid
     if (grid is None) != (second is None):
-        raise StructureError(f"{MLP.weight_name(2 * pair)} and {name} are not both on a dyadic grid")
-    columns = 2 * inputs + 1
-    whole = _accumulate(ticket, name, first, outputs, columns)
+        raise StructureError(f"{pair.first} and {name} are not both on a dyadic grid")
+    sums, slack = _accumulate(ticket, pair, first)
     kept = first.kept + ticket.mask.counts[name]
-    positive, negative, constant = whole[0][:, :inputs], whole[0][:, inputs : 2 * inputs], whole[0][:, -1]
+    halves = (slice(0, inputs), slice(inputs, 2 * inputs))
     if grid is None or second is None:
-        slack = whole[1]
-        parts = [slack[:, :inputs], slack[:, inputs : 2 * inputs], slack[:, -1]]
-        sums = [Sums(v.astype(np.float64), s) for v, s in zip((positive, negative, constant), parts, strict=True)]
-        unit, own_unit = 0, 0
+        read = [Sums(sums[:, half].astype(np.float64), slack[:, half]) for half in halves]
+        constant, unit, own_unit = Sums(sums[:, -1].astype(np.float64), slack[:, -1]), 0, 0
     else:
         unit, own_unit = grid[1] + second, 0
-        sums = [_exact(v, grid[0] + second) for v in (positive, negative)] + [_exact(constant, unit)]
-    bias = sums[2]
-    if architecture.bias:
-        own_name = MLP.bias_name(2 * pair + 1)
-        own = ticket.mask.indices(own_name)
+        read = [_exact(sums[:, half], grid[0] + second) for half in halves]
+        constant = _exact(sums[:, -1], unit)
+    bias, constants = _constants(constant, pair)
+    if pair.biased[1]:
+        own = ticket.mask.indices(pair.second_bias)
         kept += own.size
-        own_grid = _grid(ticket, own_name)
+        own_grid = _grid(ticket, pair.second_bias)
         if (own_grid is None) != (second is None):
-            raise StructureError(f"{name} and {own_name} are not both on a dyadic grid")
+            raise StructureError(f"{name} and {pair.second_bias} are not both on a dyadic grid")
         own_unit = own_grid or 0
-        bias = _with_own(bias, unit, own, _draw(ticket, own_name, own), own_unit)
-    return CollapsedLayer(sums[0], None if nonnegative else sums[1], bias, kept, first.dead)
+        bias = _with_own(bias, unit, own, _draw(ticket, pair.second_bias, own), own_unit)
+    return CollapsedLayer(read[0], None if pair.nonnegative else read[1], bias, kept, first.dead, constants)
 
 
-def _accumulate(ticket: Ticket, name: str, first: _First, outputs: int, columns: int) -> tuple[Numbers, Floats]:
-    """Return the sums of kept v_jk u_k by output and column, and their error bounds (empty where sums are exact)."""
+def _constants(sums: Sums, pair: Pair) -> tuple[Sums, Sums | None]:
+    """Split what constant neurons add, [outputs, terms], into a bias and what zero padding makes uneven."""
+    outputs = pair.outputs
+    even = all(ones or not sums.value[:, k].any() for k, ones in enumerate(pair.keeps_ones))
+    if pair.terms == 1 and even:
+        return _reshaped(sums, (outputs,)), None
+    if sums.integers is not None and sums.exponent is not None:
+        whole = sums.integers
+        even = even and int(np.abs(whole).max(initial=0)) < 2**62 // pair.terms
+        return _exact(whole.sum(axis=1) if even else np.zeros(outputs, np.int64), sums.exponent), None if even else sums
+    silent = Sums(np.zeros(outputs), None if sums.slack is None else np.zeros(outputs))
+    return silent, sums if sums.value.any() or (sums.slack is not None and sums.slack.any()) else None
+
+
+def _reshaped(sums: Sums, shape: tuple[int, ...]) -> Sums:
+    slack = None if sums.slack is None else sums.slack.reshape(shape)
+    integers = None if sums.integers is None else sums.integers.reshape(shape)
+    return Sums(sums.value.reshape(shape), slack, integers, sums.exponent)
+
+
+def _accumulate(ticket: Ticket, pair: Pair, first: _First) -> tuple[Numbers, Floats]:
+    """Return the sums of kept v_jk u_k, [outputs, 2 inputs + 1, terms], and their error bounds (empty if exact)."""
     exact = first.grid is not None
-    neurons = first.column.size
-    active = first.column[first.column >= 0]
-    terms = int(np.bincount(active, minlength=1).max()) if active.size else 0
-    sums = np.zeros((outputs, columns), dtype=np.int64 if exact else np.float64)
-    sizes = np.zeros((outputs if not exact else 0, columns))
-    for index in ticket.mask.index_blocks(name, _BLOCK):
-        row, neuron = index // neurons, index % neurons
+    outputs, columns, terms = pair.outputs, 2 * pair.inputs + 1, pair.terms
+    served = first.column + columns * (np.arange(first.column.size) // pair.hidden)
+    served = served[first.column >= 0]
+    most = int(np.bincount(served, minlength=1).max()) if served.size else 0
+    sums = np.zeros((outputs, columns, terms), dtype=np.int64 if exact else np.float64)
+    sizes = np.zeros((outputs if not exact else 0, columns, terms))
+    for index in ticket.mask.index_blocks(pair.second, _BLOCK):
+        row, neuron, term = _places(index, pair)
         column = first.column[neuron]
         used = column >= 0
-        draws = _draw(ticket, name, index)
+        draws = _draw(ticket, pair.second, index)
         if not used.all():
             row, neuron, column, draws = row[used], neuron[used], column[used], draws[used]
+            term = term if isinstance(term, int) else term[used]
         if not row.size:
             continue
         start, stop = int(row[0]), int(row[-1]) + 1
-        key = (row - start) * columns + column
-        length = (stop - start) * columns
-        shape = (stop - start, columns)
+        key = ((row - start) * columns + column) * terms + term
+        shape = (stop - start, columns, terms)
+        length = math.prod(shape)
         if exact:
             assert first.factor.dtype == np.int64
-            sums[start:stop] += _integer_sums(key, draws, first.factor[neuron], length, terms).reshape(shape)
+            sums[start:stop] += _integer_sums(key, draws, first.factor[neuron], length, most).reshape(shape)
         else:
             product = draws * first.factor[neuron]  # exact: two float32 significands fit in one float64
             sums[start:stop] += np.bincount(key, weights=product, minlength=length).reshape(shape)
             sizes[start:stop] += np.bincount(key, weights=np.abs(product), minlength=length).reshape(shape)
-    slack = sizes * (2.0 * gamma(terms + 8) * (1.0 + 2.0 * gamma(terms + 8)))
+    slack = sizes * (2.0 * gamma(most + 8) * (1.0 + 2.0 * gamma(most + 8)))
     return sums, slack
+
+
+def _places(
+    index: NDArray[np.int64], pair: Pair
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64] | int]:
+    """Return the output, the neuron and the basis element of flat places in the even layer's weight."""
+    term: NDArray[np.int64] | int = 0
+    if pair.terms > 1:
+        index, term = np.divmod(index, pair.terms)
+    row, neuron = np.divmod(index, pair.hidden)
+    if pair.groups > 1:
+        neuron = neuron + row // (pair.outputs // pair.groups) * pair.hidden
+    return row, neuron, term
 
 
 def _integer_sums(key: NDArray[np.int64], left: Numbers, right: Numbers, length: int, terms: int) -> NDArray[np.int64]:

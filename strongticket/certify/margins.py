@@ -8,14 +8,16 @@ from typing import final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from strongticket.certificate import Domain
 from strongticket.certify._chains import Chains
 from strongticket.certify._difference import Difference
+from strongticket.certify._graph_difference import GraphDifference
+from strongticket.certify._graph_points import at_points, batches
 from strongticket.certify._points import as_inputs, inside, norms_above
 from strongticket.certify._rounding import UNIT, Floats, gamma, lifted, norm_above, raised
 from strongticket.certify.certifier import affordable_reach
 from strongticket.certify.report import Report
 from strongticket.models import Target
+from strongticket.models.graph_target import GraphTarget
 
 __all__ = ["Margins", "margins"]
 
@@ -73,12 +75,17 @@ class Margins:
         return text + f"; {int(np.count_nonzero(self.unchanged_globally)):,} by the bound over the whole domain alone"
 
 
-def margins(report: Report, target: Target, inputs: ArrayLike, labels: ArrayLike | None = None) -> Margins:
+def margins(
+    report: Report, target: Target | GraphTarget, inputs: ArrayLike, labels: ArrayLike | None = None
+) -> Margins:
     """Prove for single inputs that target and ticket predict the same class, without running the ticket.
 
     The difference at x obeys |change_j| <= sum over layers i of T_ij (|E_i h_(i-1)(x) + offset_i| + |E_i| D_(i-1)(x)),
     T_ij a bound of what reaches output j from layer i, h the target's own values at x and D the same sum for the layers
     below. The prediction is proved where the margin to every other class exceeds what the two outputs can move.
+
+    For a ticket in a graph the change at x is computed beside the target's values in float64, with a bound of all that
+    was rounded, which leaves almost nothing open.
 
     Args:
         report: from `examine`; its bound over the domain is the second certificate, for inputs inside the domain.
@@ -90,6 +97,7 @@ def margins(report: Report, target: Target, inputs: ArrayLike, labels: ArrayLike
         ValueError: another target, inputs or labels that do not fit, or a network with a single output.
 
     >>> import torch
+    >>> from strongticket.certificate import Domain
     >>> from strongticket.certify import examine
     >>> from strongticket.models import MLP
     >>> from strongticket.ticket import Mask, Source, Ticket
@@ -111,30 +119,57 @@ def margins(report: Report, target: Target, inputs: ArrayLike, labels: ArrayLike
         correct = np.asarray(labels)
         if correct.shape != (len(points),) or correct.dtype.kind not in "iu":
             raise ValueError(f"labels are {len(points)} integers, got shape {correct.shape}, dtype {correct.dtype}")
-    chains = Chains(comparison, affordable_reach(comparison))
-    parts = [_batch(report, chains, points[k : k + _BATCH]) for k in range(0, max(len(points), 1), _BATCH)]
+    if isinstance(comparison, GraphDifference):
+        parts = [_graph_batch(report, comparison, part) for part in batches(comparison, points)]
+    else:
+        chains = Chains(comparison, affordable_reach(comparison))
+        starts = range(0, max(len(points), 1), _BATCH)
+        parts = [_batch(report, comparison, chains, points[k : k + _BATCH]) for k in starts]
     predictions, margin, bound, unchanged, globally = (np.concatenate(column) for column in zip(*parts, strict=True))
     known = None if correct is None else predictions == correct
     return Margins(predictions, margin, bound, unchanged, globally, known)
 
 
-def _batch(report: Report, chains: Chains, points: Floats) -> tuple[NDArray[np.generic], ...]:
-    logits, lost, per_output, total = _at(report.comparison, chains, points)
-    order = np.argsort(-logits, axis=1, kind="stable")
+def _batch(report: Report, comparison: Difference, chains: Chains, points: Floats) -> tuple[NDArray[np.generic], ...]:
+    logits, lost, per_output, total = _at(comparison, chains, points)
+    top, gap, margin = _ranked(logits)
+    mine = _separated(gap, lost, per_output, total, top)
+    whole = _by_report(report, points, gap, lost, top)
+    covered = (points >= 0).all(axis=1) | comparison.layers[0].split
+    bound = np.minimum(per_output.max(axis=1), total)
+    return top, margin, np.where(covered, bound, np.inf), mine & covered, whole
+
+
+def _graph_batch(report: Report, comparison: GraphDifference, points: Floats) -> tuple[NDArray[np.generic], ...]:
+    at = at_points(comparison, points)
+    top, gap, margin = _ranked(at.outputs)
     rows = np.arange(len(points))
+    moved = gap + (at.change[rows, top][:, None] - at.change)  # by how much the ticket's output leads
+    lost = 2.0 * at.lost[:, None] + 8.0 * UNIT * gap
+    off = 2.0 * at.change_lost[:, None] + 8.0 * UNIT * (np.abs(at.change[rows, top])[:, None] + np.abs(at.change))
+    safe = (gap > lost * _SLOP) & (moved > (lost + off) * _SLOP)
+    safe[rows, top] = True
+    mine = np.logical_and.reduce(safe, axis=1)
+    covered = (points >= 0).all(axis=1) | comparison.signed_ready
+    bound = (np.abs(at.change).max(axis=1) + at.change_lost) * _SLOP
+    whole = _by_report(report, points, gap, at.lost, top)
+    return top, margin, np.where(covered, bound, np.inf), mine & covered, whole
+
+
+def _ranked(logits: Floats) -> tuple[NDArray[np.int64], Floats, Floats]:
+    """Return each row's largest output, how far it leads every other one, and the second."""
+    order = np.argsort(-logits, axis=1, kind="stable")
+    rows = np.arange(len(logits))
     top = order[:, 0]
     gap = logits[rows, top][:, None] - logits  # [batch, outputs]
-    mine = _separated(gap, lost, per_output, total, top)
-    bounds = np.broadcast_to(np.array(report.per_output), logits.shape)
+    return top, gap, gap[rows, order[:, 1]]
+
+
+def _by_report(report: Report, points: Floats, gap: Floats, lost: Floats, top: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Say where the report's bound for the whole domain separates the outputs."""
+    bounds = np.broadcast_to(np.array(report.per_output), gap.shape)
     whole = _separated(gap, lost, bounds, np.full(len(points), report.euclidean.error), top)
-    covered = (points >= 0).all(axis=1) | report.comparison.layers[0].split
-    margin = gap[rows, order[:, 1]]
-    bound = np.minimum(per_output.max(axis=1), total)
-    return top, margin, np.where(covered, bound, np.inf), mine & covered, whole & _inside(points, report.domain)
-
-
-def _inside(points: Floats, domain: Domain) -> NDArray[np.bool_]:
-    return inside(points, domain)
+    return np.logical_and(whole, inside(points, report.domain))
 
 
 def _separated(

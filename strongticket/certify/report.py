@@ -9,6 +9,8 @@ import numpy as np
 
 from strongticket.certificate import Certificate, Domain, Rigor
 from strongticket.certify._difference import Difference, Inputs, difference
+from strongticket.certify._graph_difference import GraphDifference, graph_difference
+from strongticket.certify._graph_walk import bound_graph
 from strongticket.certify.certifier import (
     AbstractCertifier,
     Bounds,
@@ -18,12 +20,16 @@ from strongticket.certify.certifier import (
     OperatorNorms,
 )
 from strongticket.certify.collapse import collapse
+from strongticket.certify.graph_collapse import collapse_graph
 from strongticket.models import Target
+from strongticket.models.graph import Graph
+from strongticket.models.graph_target import GraphTarget
 from strongticket.ticket import Ticket
 
-__all__ = ["Method", "Report", "certify", "compare", "examine"]
+__all__ = ["Comparison", "Method", "Report", "certify", "compare", "examine"]
 
 Method = Literal["auto", "intervals", "norms", "hybrid"]
+Comparison = Difference | GraphDifference
 _METHODS: dict[str, AbstractCertifier] = {
     "auto": Hybrid(),
     "intervals": DifferenceIntervals(),
@@ -47,7 +53,7 @@ class Report:
     maximum: Certificate
     euclidean: Certificate
     layers: tuple[LayerBound, ...]
-    comparison: Difference = field(repr=False)
+    comparison: Comparison = field(repr=False)
 
     @property
     def domain(self) -> Domain:
@@ -71,25 +77,28 @@ class Report:
         return "\n".join(lines)
 
 
-def compare(ticket: Ticket, target: Target, domain: Domain) -> Difference:
+def compare(ticket: Ticket, target: Target | GraphTarget, domain: Domain) -> Comparison:
     """Return the network that a ticket computes on a domain beside its target, for several questions about the two.
 
     Raises:
         StructureError: the ticket is not made of product gadgets.
-        ValueError: target and ticket differ in their layer sizes.
+        ValueError: target and ticket differ in their layer sizes or steps.
     """
+    if isinstance(target, GraphTarget) or isinstance(ticket.source.architecture, Graph):
+        wanted = target if isinstance(target, GraphTarget) else GraphTarget.from_target(target)
+        return graph_difference(collapse_graph(ticket, nonnegative=domain.nonnegative), wanted)
     return difference(collapse(ticket, nonnegative=domain.nonnegative), target)
 
 
-def certify(ticket: Ticket, target: Target, domain: Domain, *, method: Method = "auto") -> Certificate:
+def certify(ticket: Ticket, target: Target | GraphTarget, domain: Domain, *, method: Method = "auto") -> Certificate:
     """Prove how far a ticket can be from its target: an upper bound on the largest output difference over a domain.
 
     The ticket is read from its seed and mask alone. Weights on the dyadic grid are summed exactly, and whatever
     floating point rounds afterwards is counted upward, so the number is PROVED.
 
     Args:
-        ticket: a ticket made of product gadgets; its mask's structure is checked.
-        target: the network that it stands for.
+        ticket: a ticket made of product gadgets, in an MLP or a graph; its mask's structure is checked.
+        target: the network that it stands for: a `Target`, or a `GraphTarget` for a ticket in a graph.
         domain: the inputs that the claim covers.
         method: "auto" and "hybrid" carry intervals and norms together; "intervals" and "norms" use one kind alone.
 
@@ -114,7 +123,7 @@ def certify(ticket: Ticket, target: Target, domain: Domain, *, method: Method = 
     return examine(ticket, target, domain, method=method).maximum
 
 
-def examine(ticket: Ticket, target: Target, domain: Domain, *, method: Method = "auto") -> Report:
+def examine(ticket: Ticket, target: Target | GraphTarget, domain: Domain, *, method: Method = "auto") -> Report:
     """Prove how far a ticket can be from its target, in both norms and layer by layer; see `certify`.
 
     Raises:
@@ -136,10 +145,16 @@ def examine(ticket: Ticket, target: Target, domain: Domain, *, method: Method = 
     return report(compare(ticket, target, domain), domain, _METHODS[method])
 
 
-def report(comparison: Difference, domain: Domain, certifier: AbstractCertifier) -> Report:
+def report(comparison: Comparison, domain: Domain, certifier: AbstractCertifier) -> Report:
     """Bound a comparison over a domain with one certifier."""
+    inputs = Inputs.of(domain, comparison.inputs)
     with np.errstate(over="ignore", invalid="ignore"):
-        bounds: Bounds = certifier.bound(comparison, Inputs.of(domain, comparison.inputs))
+        bounds: Bounds
+        if isinstance(comparison, GraphDifference):
+            kinds = not isinstance(certifier, OperatorNorms), not isinstance(certifier, DifferenceIntervals)
+            bounds = bound_graph(comparison, inputs, intervals=kinds[0], norms=kinds[1])
+        else:
+            bounds = certifier.bound(comparison, inputs)
     if not (np.isfinite(bounds.per_output).all() and np.isfinite(bounds.l2)):
         raise ValueError(
             f"the bound by {certifier.name} overflows float64 on {domain}: the weights or the domain are too large"
