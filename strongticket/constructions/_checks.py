@@ -53,9 +53,14 @@ def check_domain(domain: Domain) -> None:
 
 
 def check_target(target: Target) -> None:
-    """Refuse what is no target."""
+    """Refuse what is no target, and one whose hidden layers have another activation than ReLU."""
     if not isinstance(target, Target):
         raise TypeError(f"a target is a strongticket.Target, got {type(target).__name__}: use Target.from_module")
+    if not target.architecture.rectified:
+        raise HypothesisError(
+            f"the theorem speaks of ReLU networks, and the target is {target.architecture.id}; Burkholz2022Most takes "
+            "targets with other activations"
+        )
 
 
 def check_reach(target: Target) -> None:

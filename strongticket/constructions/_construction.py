@@ -36,6 +36,8 @@ class Plan:
         items: candidates per subset-sum problem, per layer.
         problems: number of subset-sum problems, per layer.
         halves: per layer, whether inputs need both halves of the gadget (2) or the positive one alone (1).
+        locked: share of each second layer's edges that every ticket keeps, see `otsuka2025partially.locked_edges`.
+        draws: how often a weight of the target may be tried, see `chijiwa2021pruning`.
     """
 
     source: Source
@@ -43,6 +45,8 @@ class Plan:
     items: tuple[int, ...]
     problems: tuple[int, ...]
     halves: tuple[int, ...]
+    locked: float = 0.0
+    draws: int = 1
 
     @property
     def over_parameterisation(self) -> float:
@@ -131,6 +135,8 @@ class Construction:
             "weight_eps": list(self.plan.weight_eps),
             "items": list(self.plan.items),
             "problems": sum(self.plan.problems),
+            **({"locked": self.plan.locked} if self.plan.locked else {}),
+            **({"draws": self.plan.draws} if self.plan.draws > 1 else {}),
             "ticket_digest": self.best.digest,
             "kept": self.best.mask.count,
             "kept_per_weight": self.kept_per_weight,

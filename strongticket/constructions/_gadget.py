@@ -4,14 +4,20 @@ For x >= 0 and u > 0, v * relu(u x) = (u v) x; for x <= 0 and u < 0 likewise. So
 incoming weight u, from input i, serves the half-input (i, sign u), and a subset of the products u v approximates a
 weight for that half. A neuron that keeps only a positive bias is a constant, and serves the bias of the target the same
 way. The hidden layer is shared by all outputs; each output has its own v. (Pensia et al. 2020, Lemmas 1-3.)
+
+The second layer may have several weights per output and hidden neuron: a convolution one for each place of its kernel,
+any layer one for each element of its basis. ReLU acts on each position alone, so a hidden channel is still u times its
+input channel, and each coefficient is a subset sum of its own. (da Cunha et al. 2022, Ferbach et al. 2023.)
 """
 
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +26,7 @@ from strongticket.models import MLP
 from strongticket.ticket import Mask, Source
 
 __all__ = [
+    "AbstractPair",
     "Choice",
     "HalfInputs",
     "LayerPair",
@@ -44,7 +51,7 @@ Choice = Callable[[NDArray[np.int64], NDArray[np.int64]], tuple[NDArray[np.int64
 
 Rows = Callable[[NDArray[np.int32], slice, dict[str, float]], tuple[NDArray[np.bool_], NDArray[np.int64]]]
 """(weights of the second layer [rows, width], which rows, seconds by stage) -> (kept [rows, width], errors [rows,
-columns]) for some rows of a pair."""
+columns]) for some rows of a pair; an output has as many rows as its basis has elements."""
 
 
 @dataclass(frozen=True)
@@ -78,9 +85,86 @@ class HalfInputs:
         return len(self.inputs)
 
 
+class AbstractPair(ABC):
+    """One pair of source layers that becomes one layer of the target, or one of its groups.
+
+    The first layer's tensor has a row of `halves.dimension` weights for each hidden neuron, the second one's a weight
+    for each output, hidden neuron and basis element. Of both, the pair may own a run of rows only.
+    """
+
+    source: Source
+    halves: HalfInputs
+
+    @property
+    @abstractmethod
+    def first(self) -> str:
+        """Name of the first layer's weights, [neurons, inputs]."""
+
+    @property
+    @abstractmethod
+    def second(self) -> str:
+        """Name of the second layer's weights, [outputs, neurons, elements]."""
+
+    @property
+    @abstractmethod
+    def biases(self) -> tuple[str, str] | None:
+        """Names of the biases of both layers, if they have any."""
+
+    @property
+    @abstractmethod
+    def width(self) -> int:
+        """Hidden neurons of the pair."""
+
+    @property
+    @abstractmethod
+    def outputs(self) -> int:
+        """Outputs of the pair."""
+
+    @property
+    def elements(self) -> int:
+        """Weights of the second layer per output and hidden neuron: the size of its basis."""
+        return 1
+
+    @property
+    def group(self) -> int:
+        """How many groups of the same size come before it in both tensors."""
+        return 0
+
+    def incoming(self, start: int, stop: int, columns: slice = slice(None)) -> NDArray[np.int32]:
+        """Return what neurons start..stop offer to each half-input: u times its sign, [neurons, columns].
+
+        Args:
+            start: first neuron.
+            stop: one behind the last.
+            columns: which half-inputs; for some of them only their weights are made.
+        """
+        halves, dimension, neurons = self.halves, self.halves.dimension, self.group * self.width
+        rows = np.arange(neurons + start, neurons + stop, dtype=np.int64)
+        chosen, signs = halves.inputs[columns], halves.signs[columns]
+        constant = np.flatnonzero(chosen == dimension)
+        offers = np.empty((stop - start, len(chosen)), dtype=np.int32)
+        if len(chosen) == len(halves):
+            own = slice(int(rows[0]) * dimension, (int(rows[-1]) + 1) * dimension)
+            u = self.source.integers(self.first, own).reshape(-1, dimension)
+            if halves.signed:
+                offers[:, 0 : 2 * dimension : 2] = u
+                np.negative(u, out=offers[:, 1 : 2 * dimension : 2])
+            else:
+                offers[:, :dimension] = u
+        else:
+            weighted = np.flatnonzero(chosen < dimension)
+            drawn = self.source.integers(self.first, rows[:, None] * dimension + chosen[weighted])
+            offers[:, weighted] = drawn * signs[weighted].astype(np.int32)
+        if constant.size:
+            assert self.biases is not None
+            offers[:, constant[0]] = self.source.integers(self.biases[0], rows)
+        return offers
+
+
+@final
 @dataclass(frozen=True)
-class LayerPair:
-    """One pair of source layers that becomes one layer of the target."""
+class LayerPair(AbstractPair):
+    """One pair of layers of an MLP that becomes one layer of the target."""
 
     source: Source
     layer: int  # layer of the target; the pair is 2 * layer and 2 * layer + 1
@@ -93,6 +177,21 @@ class LayerPair:
         return self.source.architecture
 
     @property
+    def first(self) -> str:
+        """Name of the first layer's matrix."""
+        return MLP.weight_name(2 * self.layer)
+
+    @property
+    def second(self) -> str:
+        """Name of the second layer's matrix."""
+        return MLP.weight_name(2 * self.layer + 1)
+
+    @property
+    def biases(self) -> tuple[str, str] | None:
+        """Names of the biases of both layers, if they have any."""
+        return (MLP.bias_name(2 * self.layer), MLP.bias_name(2 * self.layer + 1)) if self.mlp.bias else None
+
+    @property
     def width(self) -> int:
         """Hidden neurons of the pair."""
         return self.mlp.sizes[2 * self.layer + 1]
@@ -101,20 +200,6 @@ class LayerPair:
     def outputs(self) -> int:
         """Outputs of the pair."""
         return self.mlp.sizes[2 * self.layer + 2]
-
-    def incoming(self, start: int, stop: int) -> NDArray[np.int32]:
-        """Return what neurons start..stop offer to each half-input: u times its sign, [neurons, columns]."""
-        dimension, first = self.halves.dimension, MLP.weight_name(2 * self.layer)
-        u = self.source.integers(first, slice(start * dimension, stop * dimension)).reshape(-1, dimension)
-        offers = np.empty((stop - start, len(self.halves)), dtype=np.int32)
-        if self.halves.signed:
-            offers[:, 0 : 2 * dimension : 2] = u
-            np.negative(u, out=offers[:, 1 : 2 * dimension : 2])
-        else:
-            offers[:, :dimension] = u
-        if self.halves.bias:
-            offers[:, -1] = self.source.integers(MLP.bias_name(2 * self.layer), slice(start, stop))
-        return offers
 
 
 @dataclass(frozen=True)
@@ -135,17 +220,19 @@ class Pool:
         return int((self.u != 0).sum(axis=1).min()) if self.u.size else 0
 
 
-def assign_fixed(pair: LayerPair, items: int) -> Pool:
+def assign_fixed(pair: AbstractPair, items: int) -> Pool:
     """Reserve `items` consecutive neurons for each half-input; those with the wrong sign are dead (Pensia's blocks)."""
     columns = len(pair.halves)
     neurons = np.arange(columns * items, dtype=np.int64).reshape(columns, items)
+    rows = pair.group * pair.width + neurons
     dimension = pair.halves.dimension
     weighted = pair.halves.inputs < dimension
     u = np.zeros((columns, items), dtype=np.int64)
-    flat = neurons[weighted] * dimension + pair.halves.inputs[weighted, None]
-    u[weighted] = pair.source.integers(MLP.weight_name(2 * pair.layer), flat)
+    flat = rows[weighted] * dimension + pair.halves.inputs[weighted, None]
+    u[weighted] = pair.source.integers(pair.first, flat)
     if not weighted.all():
-        u[~weighted] = pair.source.integers(MLP.bias_name(2 * pair.layer), neurons[~weighted])
+        assert pair.biases is not None
+        u[~weighted] = pair.source.integers(pair.biases[0], rows[~weighted])
     alive = u * pair.halves.signs[:, None] > 0
     return Pool(np.where(alive, neurons, 0), np.where(alive, u, 0))
 
@@ -160,24 +247,56 @@ def spare_neurons(items: int) -> int:
     return 3 * items + 5 * int(np.ceil(np.sqrt(12 * items)))
 
 
-def assign_column_aware(pair: LayerPair, items: int) -> Pool:
+def assign_column_aware(pair: AbstractPair, items: int, window: int | None = None) -> Pool:
     """Give each neuron to the half-input for which its incoming weight is largest, until each half-input has enough.
 
     Which neuron serves which input is free, because the mask decides it. The neurons are read once, in order; the
     choice depends on the first layer alone, so the second layer's weights stay independent and uniform given it.
+
+    Args:
+        pair: the source layers.
+        items: neurons per half-input.
+        window: half-inputs that compete for a neuron; None for all. With a window, each run of so many half-inputs has
+            neurons of its own (see `windows`), and no other weights of these are ever made.
     """
-    columns = len(pair.halves)
+    parts = [_assign_window(pair, items, *part) for part in windows(len(pair.halves), items, pair.width, window)]
+    return Pool(np.concatenate([part.neurons for part in parts]), np.concatenate([part.u for part in parts]))
+
+
+def windows(columns: int, items: int, width: int, window: int | None) -> list[tuple[slice, slice]]:
+    """Return the runs of half-inputs that share neurons, each with its run of neurons; without a window all of both."""
+    if window is None or window >= columns:
+        return [(slice(0, columns), slice(0, width))]
+    found, neuron = [], 0
+    for start in range(0, columns, window):
+        here = slice(start, min(start + window, columns))
+        count = (here.stop - start) * items + spare_neurons(items)
+        found.append((here, slice(neuron, neuron + count)))
+        neuron += count
+    return found
+
+
+def neurons_needed(columns: int, items: int, window: int | None) -> int:
+    """Return how many hidden neurons the column-aware assignment asks for."""
+    whole = columns * items + spare_neurons(items)
+    return int(windows(columns, items, whole, window)[-1][1].stop)
+
+
+def _assign_window(pair: AbstractPair, items: int, which: slice, own: slice) -> Pool:
+    """Assign the neurons `own` to the half-inputs `which`."""
+    columns = which.stop - which.start
     neurons = np.zeros((columns, items), dtype=np.int64)
     u = np.zeros((columns, items), dtype=np.int64)
     count = np.zeros(columns, dtype=np.int64)
     closed = np.iinfo(np.int32).min
-    weakest = int(WEAKEST * 2.0 ** -pair.source.grid_exponent(MLP.weight_name(2 * pair.layer)))
+    weakest = int(WEAKEST * 2.0 ** -pair.source.grid_exponent(pair.first))
     is_open = np.ones(columns, dtype=bool)
+    signs = pair.halves.signs[which]
     block = max(1, min(4096, (BLOCK_BYTES // 4) // max(1, columns)))
-    for start in range(0, pair.width, block):
+    for start in range(own.start, own.stop, block):
         if not is_open.any():
             break
-        offers = pair.incoming(start, min(start + block, pair.width))
+        offers = pair.incoming(start, min(start + block, own.stop), which)
         offers[:, ~is_open] = closed
         best = offers.argmax(axis=1)
         for row in range(len(offers)):
@@ -189,7 +308,7 @@ def assign_column_aware(pair: LayerPair, items: int) -> Pool:
                 continue
             place = int(count[column])
             neurons[column, place] = start + row
-            u[column, place] = offer * int(pair.halves.signs[column])
+            u[column, place] = offer * int(signs[column])
             count[column] = place + 1
             if place + 1 == items:
                 is_open[column] = False
@@ -203,7 +322,7 @@ class PrunedPair:
 
     Args:
         mask: of the pair's parameters.
-        errors: target - sum for each problem, integers on the product grid, [outputs, columns].
+        errors: target - sum for each problem, integers on the product grid, [outputs * elements, columns].
         seconds: wall-clock time by stage.
     """
 
@@ -213,9 +332,9 @@ class PrunedPair:
 
 
 def prune_pair(
-    pair: LayerPair,
+    pair: AbstractPair,
     pool: Pool,
-    targets: NDArray[np.int64],  # [outputs, columns], integers on the product grid
+    targets: NDArray[np.int64],  # [outputs * elements, columns], integers on the product grid
     tolerance: int,
     choose: Choice,
     progress: Callable[[int], None] | None = None,
@@ -225,7 +344,7 @@ def prune_pair(
     Args:
         pair: the source layers.
         pool: candidates of each half-input.
-        targets: wanted weight of each output for each half-input.
+        targets: wanted weight of each output and basis element for each half-input.
         tolerance: largest |error| that ends the search of a problem; only pools of several groups look further.
         choose: the subset-sum solver.
         progress: called with the number of problems done so far.
@@ -241,7 +360,7 @@ def prune_pair(
 
 
 def rows_at_once(bytes_each: int) -> int:
-    """Return how many rows of a pair are solved together: whole bytes of mask, and candidates that fit."""
+    """Return how many rows of a pair are solved together: a multiple of 8, and candidates that fit."""
     return max(8, BLOCK_BYTES // max(1, bytes_each) // 8 * 8)
 
 
@@ -254,38 +373,44 @@ def stage(seconds: dict[str, float], name: str) -> Iterator[None]:
 
 
 def prune_in_blocks(
-    pair: LayerPair, pool: Pool, rows: int, solve: Rows, progress: Callable[[int], None] | None = None
+    pair: AbstractPair, pool: Pool, rows: int, solve: Rows, progress: Callable[[int], None] | None = None
 ) -> PrunedPair:
     """Gather the mask of a pair and the errors of its weights, some rows at a time.
 
     Args:
-        pair: the source layers.
+        pair: the source layers; of a pair that is one of several groups, the mask is of that group's rows alone.
         pool: candidates of each half-input.
-        rows: outputs at a time, a multiple of 8.
+        rows: rows at a time, a multiple of 8.
         solve: what chooses for some rows.
         progress: called with the number of problems done so far.
     """
-    columns, width, outputs = len(pair.halves), pair.width, pair.outputs
-    second = MLP.weight_name(2 * pair.layer + 1)
+    columns, width, outputs, elements = len(pair.halves), pair.width, pair.outputs, pair.elements
+    each = width * elements  # weights of one output
     used = np.zeros(width, dtype=bool)
-    errors = np.empty((outputs, columns), dtype=np.int64)
+    errors = np.empty((outputs * elements, columns), dtype=np.int64)
     packed: list[NDArray[np.uint8]] = []
     seconds = {"source": 0.0, "solve": 0.0, "mask": 0.0}
-    for start in range(0, outputs, rows):
-        here = slice(start, min(start + rows, outputs))
+    together = max(8, rows // elements // 8 * 8)  # outputs: whole bytes of mask
+    for start in range(0, outputs, together):
+        stop = min(start + together, outputs)
+        here = slice(start * elements, stop * elements)
         with stage(seconds, "source"):
-            v = pair.source.integers(second, slice(here.start * width, here.stop * width)).reshape(-1, width)
+            begin = (pair.group * outputs + start) * each
+            v = pair.source.integers(pair.second, slice(begin, begin + (stop - start) * each))
+            v = v.reshape(-1, width, elements).swapaxes(1, 2).reshape(-1, width)
         kept, errors[here] = solve(v, here, seconds)
         with stage(seconds, "mask"):
             used |= kept.any(axis=0)
-            packed.append(np.packbits(kept.reshape(-1), bitorder="little"))
+            stored = kept.reshape(-1, elements, width).swapaxes(1, 2).reshape(-1)
+            packed.append(np.packbits(stored, bitorder="little"))
         if progress is not None:
             progress(here.stop * columns)
+    shape = (outputs, width, elements) if len(pair.source.shapes[pair.second]) == 3 else (outputs, width)
     mask = Mask.merge(
-        _incoming_mask(pair, pool, used), Mask.from_packed({second: (outputs, width)}, {second: _join(packed)})
+        _incoming_mask(pair, pool, used), Mask.from_packed({pair.second: shape}, {pair.second: _join(packed)})
     )
-    if pair.mlp.bias:
-        mask = Mask.merge(mask, Mask.from_indices({MLP.bias_name(2 * pair.layer + 1): (outputs,)}, {}))
+    if pair.biases is not None:
+        mask = Mask.merge(mask, Mask.from_indices({pair.biases[1]: (outputs,)}, {}))
     return PrunedPair(mask, errors, seconds)
 
 
@@ -338,18 +463,18 @@ def _group_size(tolerance: int) -> int:
     return min(TOGETHER, max(GROUP, bits + 8))
 
 
-def _incoming_mask(pair: LayerPair, pool: Pool, used: NDArray[np.bool_]) -> Mask:
+def _incoming_mask(pair: AbstractPair, pool: Pool, used: NDArray[np.bool_]) -> Mask:
     """Keep the one incoming weight of every neuron that some output uses."""
     dimension = pair.halves.dimension
     serving = (pool.u != 0) & used[pool.neurons]
     inputs = np.broadcast_to(pair.halves.inputs[:, None], pool.u.shape)
-    first, bias = MLP.weight_name(2 * pair.layer), MLP.bias_name(2 * pair.layer)
     weighted = serving & (inputs < dimension)
-    shapes: dict[str, tuple[int, ...]] = {first: (pair.width, dimension)}
-    indices = {first: pool.neurons[weighted] * dimension + inputs[weighted]}
-    if pair.mlp.bias:
-        shapes[bias] = (pair.width,)
-        indices[bias] = pool.neurons[serving & (inputs == dimension)]
+    shape = (pair.width, *pair.source.shapes[pair.first][1:])
+    shapes: dict[str, tuple[int, ...]] = {pair.first: shape}
+    indices = {pair.first: pool.neurons[weighted] * dimension + inputs[weighted]}
+    if pair.biases is not None:
+        shapes[pair.biases[0]] = (pair.width,)
+        indices[pair.biases[0]] = pool.neurons[serving & (inputs == dimension)]
     return Mask.from_indices(shapes, indices)
 
 

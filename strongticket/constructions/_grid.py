@@ -90,17 +90,20 @@ class Grid:
         kept: int,
         unreached: int,
         seconds: dict[str, float],
+        width: int | None = None,
     ) -> LayerReport:
-        """Return how a layer went; see `LayerReport` for what is given."""
+        """Return how a layer went; see `LayerReport` for what is given, of which an MLP knows the width itself."""
         plain, architecture = self.plain(errors), plan.source.architecture
-        assert isinstance(architecture, MLP)
+        if width is None:
+            assert isinstance(architecture, MLP)
+            width = architecture.sizes[2 * index + 1]
         return LayerReport(
             layer=index,
             problems=plan.problems[index],
             items=plan.items[index],
             fewest_items=fewest_items,
             weakest_item=weakest_item,
-            width=architecture.sizes[2 * index + 1],
+            width=width,
             kept=kept,
             unreached=unreached,
             largest_error=float(self.upward(np.abs(errors).max(initial=0).reshape(1))[0]),

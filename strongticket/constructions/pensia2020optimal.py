@@ -7,9 +7,10 @@ each target weight the exact subset of its candidate products. See `_gadget` for
 
 from __future__ import annotations
 
-import math
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal, final
 
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from strongticket import subsetsum
-from strongticket.bounds import lueker1998exponentially
+from strongticket.bounds import chijiwa2021pruning, gadhikar2023random, lueker1998exponentially, otsuka2025partially
 from strongticket.bounds import pensia2020optimal as bounds
 from strongticket.bounds.lueker1998exponentially import LawName
 from strongticket.certificate import Domain
@@ -42,10 +43,13 @@ from strongticket.constructions._gadget import (
     Choice,
     HalfInputs,
     LayerPair,
+    Pool,
+    PrunedPair,
     assign_column_aware,
     assign_fixed,
+    prune_in_blocks,
     prune_pair,
-    spare_neurons,
+    rows_at_once,
 )
 from strongticket.constructions._grid import (
     PRODUCTS,
@@ -56,8 +60,12 @@ from strongticket.constructions._grid import (
     weakest_item,
     weight_tolerances,
 )
+from strongticket.constructions._variants import predicted_failure, predicted_items, sparse_spare
+from strongticket.constructions.chijiwa2021pruning import RedrawnRows, check_draws
+from strongticket.constructions.otsuka2025partially import LockedRows, check_share
 from strongticket.models import Layer, Target
-from strongticket.ticket import Mask, Ticket
+from strongticket.random.sparse import sparse_law
+from strongticket.ticket import Init, Mask, Reading, Ticket
 
 __all__ = ["EXACT_ITEMS", "WEAKEST_ITEM", "Pensia2020Optimal", "construct"]
 
@@ -93,9 +101,14 @@ class Pensia2020Optimal(AbstractConstruction):
         domain: where inputs live; on nonnegative inputs the first layer needs the positive half only.
         seed: names the random network, 0 <= seed < 2^64. Nothing is ever redrawn.
         backend: subset-sum solver, see `strongticket.subsetsum.solve`.
+        edges: probability that an edge of the source is there at all, a multiple of 1/512 (Gadhikar et al. 2023).
+        locked: share of each second layer's edges that every ticket keeps, in [0, 1) (Otsuka et al. 2025).
+        draws: how often a weight may be tried, each time with other draws of its candidates' second weights (Chijiwa et
+            al. 2021). With more than one the ticket is no strict one, its `reading` says which draw each kept weight
+            is; at most 40 candidates per weight.
 
     Raises:
-        ValueError: a parameter outside its range.
+        ValueError: a parameter outside its range, or locked edges together with several draws.
     """
 
     weight_eps: float | None = None
@@ -107,6 +120,9 @@ class Pensia2020Optimal(AbstractConstruction):
     domain: Domain = UNIT_BALL
     seed: int = 0
     backend: subsetsum.Backend = "auto"
+    edges: float = 1.0
+    locked: float = 0.0
+    draws: int = 1
     key = KEY
 
     def __post_init__(self) -> None:
@@ -115,6 +131,15 @@ class Pensia2020Optimal(AbstractConstruction):
         check_domain(self.domain)
         check_one_of("assignment", self.assignment, ("column-aware", "fixed"))
         check_one_of("objective", self.objective, ("sparsest", "min_error"))
+        sparse_law(self.edges)
+        check_share(self.locked)
+        check_draws(self.draws)
+        if self.draws > 1 and (self.locked or self.edges != 1):
+            raise ValueError(
+                "weights that may be drawn again are tried without locked or absent edges: give one option"
+            )
+        if self.draws > 1 and self.items == "theorem" and self.assignment == "fixed":
+            raise ValueError("several draws are proved to help for assignment='column-aware' only, or give items")
 
     def plan(self, target: Target) -> Plan:
         """Check the hypotheses and fix the source network, without doing the work.
@@ -131,9 +156,15 @@ class Pensia2020Optimal(AbstractConstruction):
             self._items(layer, half, eps, problems)
             for layer, half, eps in zip(target.layers, halves, tolerances, strict=True)
         ]
-        spare = spare_neurons if self.assignment == "column-aware" else lambda count: 0
+        if self.draws > 1 and max(items) > TOGETHER:
+            raise ValueError(
+                f"several draws take at most {TOGETHER} candidates per weight, solved as one problem; got {max(items)}"
+                ": give items, or loosen weight_eps"
+            )
+        spare = sparse_spare(self.edges) if self.assignment == "column-aware" else lambda count: 0
         widths = [len(half) * count + spare(count) for half, count in zip(halves, items, strict=True)]
-        return lay_out(target, halves, tolerances, items, widths, self.seed)
+        plan = lay_out(target, halves, tolerances, items, widths, self.seed, Init(sparse_law(self.edges)))
+        return replace(plan, locked=float(self.locked), draws=self.draws)
 
     def construct(self, target: Target, *, progress: Progress | None = None) -> Construction:
         """Run the proof: assign neurons, solve every subset sum exactly, gather the mask.
@@ -150,6 +181,7 @@ class Pensia2020Optimal(AbstractConstruction):
         masks: list[Mask] = []
         reports: list[LayerReport] = []
         unreached: list[NDArray[np.void]] = []
+        redraws: dict[str, NDArray[np.int32]] = {}
         for i, layer in enumerate(target.layers):
             pair = LayerPair(plan.source, i, halves_of(i, layer, self.domain))
             clock = time.perf_counter()
@@ -157,8 +189,8 @@ class Pensia2020Optimal(AbstractConstruction):
             pool = assign(pair, plan.items[i])
             seconds = time.perf_counter() - clock
             targets, tolerance = PRODUCTS.wanted(pair.halves, layer), PRODUCTS.tolerance(plan.weight_eps[i])
-            choose = self._choose(tolerance)
-            pruned = prune_pair(pair, pool, targets, tolerance, choose, shifted(progress, done, total))
+            pruned, taken = self._prune(pair, pool, targets, tolerance, shifted(progress, done, total))
+            redraws |= taken
             masks.append(pruned.mask)
             unreached.append(PRODUCTS.unreached(i, pair.halves, layer, pruned.errors, tolerance))
             reports.append(
@@ -174,28 +206,59 @@ class Pensia2020Optimal(AbstractConstruction):
                 )
             )
             done += plan.problems[i]
-        return Construction(
-            KEY, plan, Ticket(plan.source, Mask.merge(*masks)), np.concatenate(unreached), tuple(reports)
-        )
+        ticket = Ticket(plan.source, Mask.merge(*masks), reading=Reading(redraws=redraws))
+        return Construction(KEY, plan, ticket, np.concatenate(unreached), tuple(reports))
+
+    def _prune(
+        self,
+        pair: LayerPair,
+        pool: Pool,
+        wanted: NDArray[np.int64],
+        tolerance: int,
+        progress: Callable[[int], None] | None,
+    ) -> tuple[PrunedPair, dict[str, NDArray[np.int32]]]:
+        """Prune a pair, and say which draws its second layer's kept weights are."""
+        choose = self._choose(tolerance)
+        if not self.locked and self.draws == 1 and self.edges == 1:
+            return prune_pair(pair, pool, wanted, tolerance, choose, progress), {}
+        rows = rows_at_once(8 * pool.u.size)
+        if self.draws == 1:
+            options = (pool, wanted, tolerance, choose)
+            locked = LockedRows(pair.source, pair.second, pair.width, self.locked, *options)
+            return prune_in_blocks(pair, pool, rows, locked, progress), {}
+        redrawn = RedrawnRows(pair.source, pair.second, pair.width, self.draws, pool, wanted, tolerance, choose)
+        pruned = prune_in_blocks(pair, pool, rows, redrawn, progress)
+        return pruned, {pair.second: redrawn.redraws(pruned.mask)}
 
     def _items(self, layer: Layer, half: HalfInputs, eps: float, problems: int) -> int:
         if not isinstance(self.items, str):
             return int(self.items)
         magnitudes = np.abs(extended(layer)[:, half.inputs])
         if self.items == "theorem":
-            return max(1, bounds.items_for_network(
-                problems,
-                eps,
-                self.delta,
-                mode="theorem",
-                max_target=float(magnitudes.max(initial=0.0)),
-                assignment=self.assignment,
-                u_min=WEAKEST,
-            ))  # fmt: skip
-        fixed = self.assignment == "fixed"
-        scale = 1.0 if fixed else max(WEAKEST, 1 - 2 / (len(half) + 1))  # mean of the best of so many uniforms
+            return max(1, self._proved(problems, eps, float(magnitudes.max(initial=0.0))))
         share = self.delta * magnitudes.size / problems
-        return _predicted_items(magnitudes, eps, share, "half_product" if fixed else "uniform", scale)
+        failure = predicted_failure(
+            eps,
+            # columns that a neuron finds open, whose best uniform it serves
+            max(WEAKEST, 1 - 2 / (len(half) * self.edges + 1)) if self.assignment == "column-aware" else None,
+            edges=self.edges,
+            locked=self.locked,
+            draws=self.draws,
+        )
+        return predicted_items(magnitudes, eps, share, failure)
+
+    def _proved(self, problems: int, eps: float, largest: float) -> int:
+        if self.draws > 1:
+            return chijiwa2021pruning.items_for_network(
+                problems, eps, self.delta, draws=self.draws, max_target=largest, u_min=WEAKEST
+            )
+        if self.locked:
+            count = partial(otsuka2025partially.items_for_network, locked=self.locked, edges=self.edges)
+        elif self.edges != 1:
+            count = partial(gadhikar2023random.items_for_network, edges=self.edges)
+        else:
+            count = partial(bounds.items_for_network, mode="theorem")
+        return count(problems, eps, self.delta, max_target=largest, assignment=self.assignment, u_min=WEAKEST)
 
     def _choose(self, tolerance: int) -> Choice:
         def choose(items: NDArray[np.int64], targets: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -208,27 +271,8 @@ class Pensia2020Optimal(AbstractConstruction):
 
 def _predicted_items(magnitudes: NDArray[np.float64], eps: float, delta: float, law: LawName, scale: float) -> int:
     """The fewest candidates at which delta weights of these magnitudes are expected to fail, by the prediction."""
-    hard = magnitudes[magnitudes > eps]
-    if not hard.size:
-        return 1
-    counts, edges = np.histogram(hard, bins=16, range=(0.0, float(hard.max())))
-
-    def failures(items: int) -> float:
-        levels = zip(counts.tolist(), edges[1:].tolist(), strict=True)
-        predict = lueker1998exponentially.failure_predicted
-        return math.fsum(n * predict(items, eps, law=law, target=z, scale=scale) for n, z in levels if n)
-
-    low, high = 0, 8
-    while failures(high) > delta:
-        low, high = high, 2 * high
-        if high > 1024:
-            raise ValueError(
-                f"eps = {eps} and delta = {delta} would need more than {high} candidates per weight: loosen them"
-            )
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if failures(middle) > delta else (low, middle)
-    return high
+    predict = lueker1998exponentially.failure_predicted
+    return predicted_items(magnitudes, eps, delta, lambda n, z: predict(n, eps, law=law, target=z, scale=scale))
 
 
 def construct(target: Target | nn.Module, **options: object) -> Construction:

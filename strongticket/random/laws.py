@@ -395,7 +395,7 @@ from strongticket.random.hyperbolic import HYPERBOLIC8, HYPERBOLIC16  # noqa: E4
 LAWS: Final[Mapping[str, AbstractLaw]] = MappingProxyType(
     {each.name: each for each in (UNIFORM23, SIGN, NORMAL_TAB1, HYPERBOLIC16, HYPERBOLIC8)}
 )
-"""Every law without a parameter, by name; `law` knows the family of `strongticket.random.quantized` as well."""
+"""Every law without a parameter, by name; `law` knows the families in `quantized` and `sparse` too."""
 
 
 def law(name: str) -> AbstractLaw:
@@ -407,9 +407,9 @@ def law(name: str) -> AbstractLaw:
     Raises:
         ValueError: no such law.
     """
-    from strongticket.random.quantized import family  # which is made of the contract above
+    from strongticket.random import quantized, sparse  # families, which are made of the contract above
 
-    if name not in LAWS and (member := family(name)) is not None:
+    if name not in LAWS and (member := quantized.family(name) or sparse.family(name)) is not None:
         return member
     if name not in LAWS:
         raise ValueError(f"law: expected one of {', '.join(LAWS)}, got {name!r}")
