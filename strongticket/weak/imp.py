@@ -269,6 +269,17 @@ class Trunk:
 
         return self._level(self.stages.made(self._spec("branch", **more), make))
 
+    def train(self, values: Mapping[str, Tensor], mask: Mask, **what: str) -> Level:
+        """Train other weights under another mask as the levels are trained; a stage, made once.
+
+        Args:
+            values: weights at the step of rewinding, by name.
+            mask: what is kept of them.
+            what: names these weights and this mask among all that the trunk trains, by their digest say.
+        """
+        spec = self._spec("arm", **what)
+        return self._level(self.stages.made(spec, lambda: self._trained(spec, values, mask, what)))
+
     def mask(self, number: int, family: Family = "iterative") -> Mask:
         """Return the mask of a level: made of what the level before left, which is trained if it is not there."""
         if number == 0:

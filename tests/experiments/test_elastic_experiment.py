@@ -1,0 +1,110 @@
+"""The experiment with elastic tickets, small: arms, table, presets, published numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from experiments import find
+from experiments._weak import STAGES
+from experiments._weak_parts import weak_part
+from experiments.elastic import ARMS, PUBLISHED, Elastic, perceptron_name
+from strongticket.models import architecture
+from strongticket.weak import SCOPES, level_totals
+from strongticket.weak.blocks import Blocks
+
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("sklearn") is None, reason="the digits need scikit-learn")
+SMALL = Elastic(
+    "digits",
+    "mlp-64-24-24-10+bias",
+    "mlp-64-24-24-24-10+bias",
+    "digits-sgd",
+    40,
+    20,
+    "openlth-output-kept",
+    0,
+    "kaiming-normal",
+    "append",
+    "elastic",
+    (0, 2),
+    3,
+    3,
+    0,
+)
+
+
+@pytest.fixture(autouse=True)
+def stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(STAGES, str(tmp_path / "stages"))
+
+
+def test_every_arm_runs_and_stands_in_the_table() -> None:
+    runs = [dataclasses.replace(SMALL, arm=arm) for arm in ARMS]
+    runs = [run if run.arm.startswith("elastic") else dataclasses.replace(run, source=run.target) for run in runs]
+    results = [(run, run.run()) for run in runs]
+    densities = {run.arm: result["rows"][1]["density"] for run, result in results}
+    matched = {densities[arm] for arm in ARMS if not arm.startswith("elastic")}
+    assert matched == {densities["imp"]}, "baselines have the density of iterative pruning"
+    assert len({densities[arm] for arm in ARMS if arm.startswith("elastic")}) == 1
+    assert densities["elastic-random-copies"] != densities["imp"]
+    elastic = next(result for run, result in results if run.arm == "elastic")
+    kept = elastic["rows"][1]["stages"]
+    assert kept[0][1] == kept[0][2], "the third block is a copy of the second"
+    assert set(elastic["rows"][1]["path"]) == {"accuracy", "barrier", "drop"}
+    rows = Elastic.table(results)
+    assert [(row["level"], row["arm"]) for row in rows] == [(n, arm) for n in (0, 2) for arm in ARMS]
+    assert all(("better than iterative pruning by" in row) == (row["arm"] != "imp") for row in rows)
+    assert all(("barrier %" in row) == (row["arm"] == "elastic") for row in rows)
+
+
+def test_interpolating_is_another_run_of_the_same_density() -> None:
+    source, target = "mlp-64-24-24-24-10+bias", "mlp-64-24-24-24-24-24-10+bias"
+    runs = [
+        dataclasses.replace(SMALL, order=order, source=source, target=target, levels=(1,), path_points=0)
+        for order in ("append", "interpolate")
+    ]
+    first, second = (run.run()["rows"][0] for run in runs)
+    assert first["density"] == second["density"]
+    assert first["stages"] != second["stages"]
+
+
+def test_the_presets_can_be_run_and_pairs_are_there() -> None:
+    assert find("elastic") is Elastic
+    presets = Elastic.presets()
+    assert list(presets) == ["quick", "mlp", "fashion", "paper"]
+    for runs in presets.values():
+        assert len({run.spec.key for run in runs}) == len(runs)
+        have = {(run.target, run.seed) for run in runs if run.arm == "imp"}
+        for run in runs:
+            assert run.scope in SCOPES
+            assert run.arm == "elastic" or not run.path_points or run.arm in ARMS
+            assert (run.target, run.seed) in have, "its own ticket stands beside it"
+            ends = [Blocks.of(architecture(name)) for name in (run.source, run.target)]
+            assert len(ends[0].stages) == len(ends[1].stages)
+        assert {run.seed for run in runs} == {0, 1, 2}
+
+
+def test_the_table_of_the_paper_has_its_density() -> None:
+    models = {perceptron_name(784, n): n for n in (2, 3, 4)}
+    runs = [run for run in Elastic.presets()["mlp"] if run.arm in ("imp", "elastic") and run.seed == 0]
+    assert {(models[run.source], models[run.target]) for run in runs} == set(PUBLISHED)
+    for name in models:
+        network = architecture(name.removesuffix("+bias"))
+        totals = level_totals(network.shapes, SCOPES["openlth-output-kept"], 10)
+        assert round(100 * (1 - totals[10] / totals[0]), 2) == 89.26
+    row = {"level": 10, "density": 0.1, "test_at_end": 0.98}
+    made = Elastic.table([(run, {"rows": [row]}) for run in runs])
+    assert sorted(float(one["published %"]) for one in made) == sorted(PUBLISHED.values())
+
+
+def test_small_images_are_means() -> None:
+    pytest.importorskip("torch")
+    part = weak_part("digits", 0)
+    from experiments._weak_parts import _pooled
+
+    small = _pooled(part)
+    assert small.train[0].shape[-2:] == (4, 4)
+    assert float(small.train[0][0, 0, 0, 0]) == pytest.approx(float(part.train[0][0, 0, :2, :2].mean()), abs=1e-6)
