@@ -9,7 +9,7 @@ stay as rare as the theorem says.
 >>> {result.passed for result in theorem.check_steps()}
 {True}
 
-On a terminal: `python -m theory list | show KEY | check KEY`.
+On a terminal: `python -m theory list | show KEY | check KEY | compare`. To add a theorem, see `theory/_template.py`.
 """
 
 from __future__ import annotations

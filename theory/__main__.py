@@ -1,4 +1,4 @@
-"""`python -m theory list | show KEY | check KEY`: read theorems, check their proof steps, try to break them."""
+"""`python -m theory list | show KEY | check KEY | compare`: read theorems, check, break and compare them."""
 
 from __future__ import annotations
 

@@ -73,10 +73,6 @@ class AbstractAgreementClaim(AbstractClaim):
                 failed.append(f"seed {seed}: failure: {trial.detail}")
         return Tally(len(seeds), len(failed), 0, 0, tuple(failed[:5]))
 
-    def optimistic(self, factor: float, **params: Any) -> dict[str, Any]:
-        """Multiply what is predicted by the factor."""
-        return {**params, "factor": self.resolve(**params)["factor"] * factor}
-
     def describe(self, **params: Any) -> str:
         """Return the parameters in words, and the range."""
         p = self.resolve(**params)

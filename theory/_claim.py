@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-__all__ = ["AbstractClaim", "Outcome", "Tally", "Trial"]
+__all__ = ["AbstractClaim", "Outcome", "Tally", "Trial", "check_choice", "check_factor", "check_whole", "in_turn"]
 
 
 class Outcome(Enum):
@@ -65,19 +65,25 @@ class AbstractClaim(ABC):
     that the construction finds it, and does not count against a claim that it exists; `judges_construction` says which
     of the two is judged, and reports show both numbers.
 
-    A claim has `text`, and `defaults`: its parameters with the values used when none are given.
+    A claim has `text`, `defaults`: its parameters with the values used when none are given, and `by_bound`: the
+    parameters among them that the bound gives unless they are given.
     """
 
     text: str
     defaults: Mapping[str, Any]
+    by_bound: tuple[str, ...] = ()
 
     @abstractmethod
     def trial(self, seed: int, **params: Any) -> Trial:
         """Run one trial; parameters not given take their defaults."""
 
-    @abstractmethod
-    def optimistic(self, factor: float, **params: Any) -> dict[str, Any]:
-        """Return the parameters of the optimistic twin, whose bound is better by this factor (>= 1)."""
+    def optimistic(self, factor: float, /, **params: Any) -> dict[str, Any]:
+        """Return the parameters of the optimistic twin, whose bound is better by this factor (>= 1).
+
+        The parameter `factor` is multiplied by it, and what the bound gives is given by the better bound.
+        """
+        own = {**self.defaults, **params}["factor"]
+        return {**params, **dict.fromkeys(self.by_bound), "factor": own * factor}
 
     def failure_probability(self, **params: Any) -> float:
         """Return the probability that the theorem allows a trial to fail."""
@@ -126,3 +132,47 @@ class AbstractClaim(ABC):
             counts[Outcome.UNDECIDED],
             tuple(examples),
         )
+
+
+def check_factor(p: Mapping[str, Any]) -> None:
+    """Refuse a factor of a twin below 1.
+
+    Raises:
+        ValueError: saying what was got.
+    """
+    if not p["factor"] >= 1.0:
+        raise ValueError(f"factor must be >= 1, got {p['factor']}")
+
+
+def check_choice(p: Mapping[str, Any], name: str, known: Sequence[str]) -> None:
+    """Refuse a value that is not one of those known; the first of them is named apart.
+
+    Raises:
+        ValueError: naming the parameter and the values known.
+    """
+    if p[name] not in known:
+        first, *others = known
+        raise ValueError(f"{name} is {first!r} or one of {', '.join(others)}, got {p[name]!r}")
+
+
+def check_whole(p: Mapping[str, Any], name: str, least: int = 1, most: int | None = None) -> int:
+    """Return a parameter that must be a whole number in a range.
+
+    Raises:
+        ValueError: naming the parameter, its range, and what was got.
+    """
+    value = p[name]
+    high = math.inf if most is None else most
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= high:
+        span = f">= {least}" if most is None else f"in {least}..{most}"
+        raise ValueError(f"{name} must be an integer {span}, got {value!r}")
+    return value
+
+
+def in_turn(chosen: str, kinds: Sequence[str], seed: int) -> str:
+    """Return the kind that is chosen, or of "mixed" the one whose turn it is.
+
+    >>> [in_turn("mixed", ("a", "b"), seed) for seed in (0, 1, 2)], in_turn("b", ("a", "b"), 0)
+    (['a', 'b', 'a'], 'b')
+    """
+    return kinds[seed % len(kinds)] if chosen == "mixed" else chosen

@@ -7,7 +7,8 @@ import contextlib
 import json
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Annotated, Any
 
 import sympy
@@ -17,10 +18,11 @@ from rich.progress import Progress
 
 import theory
 from theory._falsify import Looseness, Report, Verdict
-from theory._theorem import StepResult, Theorem
+from theory._theorem import StepResult, Theorem, check_all
 
 __all__ = ["run"]
 
+_TWIN_SECONDS = 45.0
 _EXIT = {Verdict.HOLDS_SO_FAR: 0, Verdict.FALSIFIED: 1, Verdict.INCONCLUSIVE: 3}
 
 
@@ -49,6 +51,9 @@ class Show:
 class Check:
     """Try to break a theorem: draw targets inside its hypotheses, run the construction, count failures.
 
+    Then its bound is made better by factors 2, 4, 8, ..., until such an optimistic twin is falsified: that factor is
+    how loose the bound was measured to be.
+
     Exit code: 0 holds so far, 1 falsified, 2 usage, 3 inconclusive. Of a paper, every theorem with a claim is tried.
     """
 
@@ -67,28 +72,70 @@ class Check:
     factor: float = 1.0
     """Try the optimistic twin, whose bound is better by this factor (>= 1)."""
     looseness: bool = False
-    """Run optimistic twins with factors 1, 2, 4, ... until one is falsified: how loose the bound is."""
+    """Only run the optimistic twins, factor 1 first, with --trials each and without limit of time."""
+    twins: int = 200
+    """Trials of each optimistic twin that is run after the verdict, for a minute at most; 0 for none."""
     set: tuple[str, ...] = ()
     """Further parameters of the claim as name=value, for example --set assignment=column-aware kind=zero."""
     json: bool = False
     """Print JSON instead of text."""
 
 
+@dataclass(frozen=True)
+class Compare:
+    """Ask every result about one target: the source that its theorem asks for, the one that suffices, what is kept.
+
+    What suffices is measured by each construction itself. Also: the bits that any way needs, and the tolerances at
+    which two theorems ask for sources of the same size. A cell that is empty is explained below the table.
+    """
+
+    eps: float = 0.01
+    """Tolerance of the outputs on the unit ball, in (0, 1)."""
+    delta: float = 0.01
+    """Failure probability, in (0, 1)."""
+    target: str = "lenet"
+    """lenet (784-300-100-10), sizes such as 784-500-10 (a network is drawn inside all hypotheses), or a file."""
+    normalise: bool = False
+    """Divide each layer of a file's network by its norm where that exceeds 1."""
+    papers: tuple[str, ...] = ()
+    """Papers to ask; all of them if none is named."""
+    seconds: float = 60.0
+    """CPU time for the measurements of each result; it is looked at now and then, so that slow ones overrun."""
+    seed: int = 0
+    """Of the target that is drawn, and of the sources."""
+    json: Path | None = None
+    """File that the comparison is written to as JSON, for figures."""
+
+
 Command = (
     Annotated[List, tyro.conf.subcommand("list")]
     | Annotated[Show, tyro.conf.subcommand("show")]
     | Annotated[Check, tyro.conf.subcommand("check")]
+    | Annotated[Compare, tyro.conf.subcommand("compare")]
 )
 
 
 def run(args: list[str] | None = None) -> int:
     """Parse the arguments, run the command, return the exit code."""
-    command: List | Show | Check = tyro.cli(Command, prog="python -m theory", args=args)
+    command: List | Show | Check | Compare = tyro.cli(Command, prog="python -m theory", args=args)
     try:
         if isinstance(command, List):
             return _list(command)
+        if isinstance(command, Compare):
+            from theory._compare_cli import show
+
+            return show(
+                command.target,
+                command.eps,
+                command.delta,
+                papers=command.papers,
+                seed=command.seed,
+                seconds=command.seconds,
+                normalise=command.normalise,
+                file=command.json,
+            )
         return _show(command) if isinstance(command, Show) else _check(command)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OSError) as error:
         print(f"error: {error.args[0] if error.args else error}", file=sys.stderr)
         return 2
 
@@ -99,7 +146,7 @@ def _print_json(value: Any) -> None:
 
 def _list(command: List) -> int:
     theorems = theory.all()
-    checked = [theorem.check_steps() for theorem in theorems]
+    checked = check_all(theorems)
     failed = any(not result.passed for results in checked for result in results)
     if command.json:
         _print_json([_row(theorem, results) for theorem, results in zip(theorems, checked, strict=True)])
@@ -108,7 +155,8 @@ def _list(command: List) -> int:
     for theorem, results in zip(theorems, checked, strict=True):
         claim = "can be tried" if theorem.claim is not None else "nothing to try"
         console.print(theorem.key, style="bold", markup=False)
-        console.print(f"    {theorem.title}\n    {_count(theorem, results)}", markup=False)
+        console.print(f"    {theorem.title}\n    {_count(theorem, results)}", markup=False, soft_wrap=True)
+        console.print(f"    status: {theorem.status}", markup=False, soft_wrap=True)
         console.print(f"    {len(theorem.assumptions)} arguments or citations not checked here; {claim}", markup=False)
     return int(failed)
 
@@ -144,7 +192,7 @@ def _count(theorem: Theorem, results: tuple[StepResult, ...]) -> str:
 
 def _show(command: Show) -> int:
     theorems = theory.find(command.key)
-    checked = [theorem.check_steps() for theorem in theorems]
+    checked = check_all(theorems)
     failed = any(not result.passed for results in checked for result in results)
     if command.json:
         _print_json([_describe(theorem, results) for theorem, results in zip(theorems, checked, strict=True)])
@@ -271,28 +319,45 @@ def _check(command: Check) -> int:
     theorems = [theorem for theorem in theory.find(command.key) if theorem.claim is not None]
     if not theorems:
         raise ValueError(f"{command.key} has no claim to try; python -m theory show {command.key} checks its steps")
+    if command.twins < 0:
+        raise ValueError(f"--twins must be at least 0, got {command.twins}")
     params = _parameters(command)
     results: list[Report | Looseness] = []
     code = 0
     for theorem in theorems:
-        assert theorem.claim is not None
-        if command.looseness:
-            table = theory.looseness(theorem, trials=command.trials, seed=command.seed, alpha=command.alpha, **params)
-            # the question is whether the bound itself (factor 1) stands
-            found: Report | Looseness = table
-            verdict = table.rows[0][1].verdict
-        else:
-            chosen = theorem.claim.optimistic(command.factor, **params) if command.factor != 1.0 else params
-            with _progress(theorem.key, command.json) as progress:
-                report = theory.falsify(
-                    theorem, trials=command.trials, seed=command.seed, alpha=command.alpha, progress=progress, **chosen
-                )
-            found, verdict = report, report.verdict
-        results.append(found)
+        found, verdict = _try(theorem, command, params)
+        results += found
         # falsified outranks inconclusive, which outranks holds
         code = max(code, _EXIT[verdict], key=[0, 3, 1].index)
         if not command.json:
-            print(found.text())
+            for one in found:
+                print(one.text())
     if command.json:
         _print_json([found.to_json() for found in results])
     return code
+
+
+def _try(theorem: Theorem, command: Check, params: dict[str, Any]) -> tuple[tuple[Report | Looseness, ...], Verdict]:
+    """Run a theorem's claim, and its optimistic twins."""
+    assert theorem.claim is not None
+    level: dict[str, Any] = {"seed": command.seed, "alpha": command.alpha}
+    if command.looseness:
+        table = theory.looseness(theorem, trials=command.trials, **level, **params)
+        return (table,), table.rows[0][1].verdict  # the question is whether the bound itself, factor 1, stands
+    chosen = theorem.claim.optimistic(command.factor, **params) if command.factor != 1.0 else params
+    with _progress(theorem.key, command.json) as progress:
+        report = theory.falsify(theorem, trials=command.trials, progress=progress, **level, **chosen)
+    if command.twins == 0 or command.factor != 1.0 or report.verdict is Verdict.FALSIFIED:
+        return (report,), report.verdict
+    factors = tuple(2.0**k for k in range(1, 9))
+    trials = min(command.twins, command.trials)
+    try:
+        table = theory.looseness(theorem, factors=factors, trials=trials, seconds=_TWIN_SECONDS, **level, **params)
+    except ValueError:  # a claim whose twin says nothing
+        return (report,), report.verdict
+    whole = replace(
+        table,
+        rows=((1.0, report), *table.rows),
+        largest_not_falsified=max(table.largest_not_falsified, 1.0 if report.verdict is Verdict.HOLDS_SO_FAR else 0.0),
+    )
+    return (report, whole), report.verdict

@@ -246,12 +246,14 @@ class Looseness:
         rows: (factor, report) of each optimistic twin that was run, in increasing order of the factor.
         largest_not_falsified: largest factor whose trials could have falsified it and did not; 0 when there is none.
         falsified_at: smallest factor that was falsified; None when the list of factors ended before.
+        ended: why no further factor was tried, where none was falsified.
     """
 
     key: str
     rows: tuple[tuple[float, Report], ...]
     largest_not_falsified: float
     falsified_at: float | None
+    ended: str = "the list of factors ended"
 
     def text(self) -> str:
         """Return the table for a reader."""
@@ -266,7 +268,7 @@ class Looseness:
         report = self.rows[-1][1]
         trials = f"by {report.trials} trials each at alpha = {report.alpha:g}"
         if self.falsified_at is None:
-            lines.append(f"  none falsified {trials}: the list of factors ended at {self.rows[-1][0]:g}")
+            lines.append(f"  no factor broke it, {trials}: {self.ended} at {self.rows[-1][0]:g}")
         elif self.largest_not_falsified:
             lines.append(
                 f"  not falsified up to {self.largest_not_falsified:g}, falsified at {self.falsified_at:g}, {trials}"
@@ -282,6 +284,7 @@ class Looseness:
             "rows": [{"factor": factor, **report.to_json()} for factor, report in self.rows],
             "largest_not_falsified": self.largest_not_falsified,
             "falsified_at": self.falsified_at,
+            "ended": self.ended if self.falsified_at is None else "",
         }
 
 
@@ -292,6 +295,7 @@ def looseness(
     trials: int = 200,
     seed: int = 0,
     alpha: float = 1e-6,
+    seconds: float = math.inf,
     **params: Any,
 ) -> Looseness:
     """Run optimistic twins of a theorem, its bound divided by each factor, until one is falsified.
@@ -302,6 +306,7 @@ def looseness(
         trials: trials per factor.
         seed: makes the run reproducible.
         alpha: level of each test.
+        seconds: no further factor is begun when twice the time so far would exceed this.
         **params: parameters of the claim.
     """
     if theorem.claim is None:
@@ -309,14 +314,24 @@ def looseness(
     if not factors or any(not math.isfinite(f) or f < 1.0 for f in factors) or list(factors) != sorted(factors):
         raise ValueError(f"factors must be increasing numbers >= 1, got {list(factors)}")
     rows: list[tuple[float, Report]] = []
-    standing, falsified_at = 0.0, None
+    standing, falsified_at, ended = 0.0, None, Looseness.ended
+    started = time.perf_counter()
     for factor in factors:
+        if rows and 2.0 * (time.perf_counter() - started) > seconds:
+            ended = "time was up"
+            break
         twin = theorem.claim.optimistic(float(factor), **params)
-        report = falsify(theorem, trials=trials, seed=seed, alpha=alpha, **twin)
+        try:
+            report = falsify(theorem, trials=trials, seed=seed, alpha=alpha, **twin)
+        except ValueError as error:
+            if not rows:
+                raise
+            ended = f"the next twin makes no claim ({error}), so the list ended"
+            break
         rows.append((float(factor), report))
         if report.verdict is Verdict.FALSIFIED:
             falsified_at = float(factor)
             break
         if report.verdict is Verdict.HOLDS_SO_FAR:
             standing = float(factor)
-    return Looseness(theorem.key, tuple(rows), standing, falsified_at)
+    return Looseness(theorem.key, tuple(rows), standing, falsified_at, ended)

@@ -15,8 +15,9 @@ from strongticket.bounds import get
 from strongticket.bounds import kumar2025quantized as bounds
 from strongticket.subsetsum import solve
 from theory._agreement import AbstractAgreementClaim, chance_range
-from theory._claim import AbstractClaim, Outcome, Tally, Trial
+from theory._claim import AbstractClaim, Outcome, Tally, Trial, check_choice, check_factor, check_whole, in_turn
 from theory._draws import Draws
+from theory._tickets import fewer, layer_sizes, to_target
 
 __all__ = [
     "CountingClaim",
@@ -58,19 +59,6 @@ def subset_sums(items: Sequence[int]) -> tuple[int, int]:
     return sums, zero
 
 
-def _whole(p: Mapping[str, Any], name: str, least: int, most: int) -> int:
-    value = p[name]
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise ValueError(f"{name} must be an integer in {least}..{most}, got {value!r}")
-    return value
-
-
-def _factor(p: Mapping[str, Any]) -> float:
-    if not p["factor"] >= 1.0:
-        raise ValueError(f"factor must be >= 1, got {p['factor']}")
-    return float(p["factor"])
-
-
 @final
 class IntegersClaim(AbstractClaim):
     """Our count of items makes every integer |t| <= M/2 a subset sum, exactly.
@@ -80,14 +68,16 @@ class IntegersClaim(AbstractClaim):
     """
 
     text = "draw integers uniform on -M..M without 0; every integer |t| <= M/2 is the sum of some of them"
+    by_bound = ("items",)
     defaults: Mapping[str, Any] = MappingProxyType({"largest": 128, "delta": 0.01, "items": None, "factor": 1.0})
 
     def resolve(self, **params: Any) -> dict[str, Any]:
         """Return all parameters, with the number of items."""
         p = super().resolve(**params)
-        largest = _whole(p, "largest", 2, 1 << 14)
+        largest = check_whole(p, "largest", 2, 1 << 14)
+        check_factor(p)
         if p["items"] is None:
-            p["items"] = max(1, math.floor(bounds.exact_items(largest, p["delta"]).items / _factor(p)))
+            p["items"] = fewer(bounds.exact_items(largest, p["delta"]).items, p)
         return p
 
     def trial(self, seed: int, **params: Any) -> Trial:
@@ -99,10 +89,6 @@ class IntegersClaim(AbstractClaim):
         missing = 2 * c + 1 - reached
         outcome = Outcome.FAILURE if missing else Outcome.SUCCESS
         return Trial(outcome, f"{missing} of {2 * c + 1} integers are no subset sum")
-
-    def optimistic(self, factor: float, **params: Any) -> dict[str, Any]:
-        """Divide the number of items by the factor."""
-        return {**params, "items": None, "factor": self.resolve(**params)["factor"] * factor}
 
 
 @final
@@ -122,6 +108,7 @@ class ExactTicketClaim(AbstractClaim):
     text = (
         "draw a quantised target and a random source; the construction finds a ticket that equals it, output for output"
     )
+    by_bound = ("items",)
     defaults: Mapping[str, Any] = MappingProxyType(
         {"source_bits": 3, "sizes": "2-2-2", "kind": "mixed", "delta": 0.01, "items": None, "factor": 1.0}
     )
@@ -129,23 +116,15 @@ class ExactTicketClaim(AbstractClaim):
     def resolve(self, **params: Any) -> dict[str, Any]:
         """Return all parameters, with `sizes` as a tuple and `items` as a number."""
         p = super().resolve(**params)
-        bits = _whole(p, "source_bits", 1, 8)
-        sizes = p["sizes"]
-        p["sizes"] = tuple(int(x) for x in (sizes.split("-") if isinstance(sizes, str) else sizes))
-        if len(p["sizes"]) < 2 or min(p["sizes"]) < 1:
-            raise ValueError(f"sizes needs at least two positive layer sizes such as 3-3-2, got {sizes!r}")
-        if p["kind"] not in (*TARGET_KINDS, "mixed"):
-            raise ValueError(f"kind is 'mixed' or one of {', '.join(TARGET_KINDS)}, got {p['kind']!r}")
+        bits = check_whole(p, "source_bits", 1, 8)
+        p["sizes"] = layer_sizes(p["sizes"])
+        check_choice(p, "kind", ("mixed", *TARGET_KINDS))
         weights = [a * b for a, b in pairwise(p["sizes"])]
         p["problems"] = sum(weights) + weights[0]  # inputs are signed: two problems for each weight of layer 1
+        check_factor(p)
         if p["items"] is None:
-            each = bounds.exact_items(1 << bits, p["delta"] / (4 * p["problems"])).items
-            p["items"] = max(1, math.floor(2 * each / _factor(p)))
+            p["items"] = fewer(2 * bounds.exact_items(1 << bits, p["delta"] / (4 * p["problems"])).items, p)
         return p
-
-    def optimistic(self, factor: float, **params: Any) -> dict[str, Any]:
-        """Divide the bound's items per weight by the factor."""
-        return {**params, "items": None, "factor": self.resolve(**params)["factor"] * factor}
 
     def trial(self, seed: int, **params: Any) -> Trial:
         """Draw target and source, construct, and compare in integers."""
@@ -154,9 +133,9 @@ class ExactTicketClaim(AbstractClaim):
         from strongticket.models.quantized import unequal_outputs
 
         p = self.resolve(**params)
-        kind = TARGET_KINDS[seed % len(TARGET_KINDS)] if p["kind"] == "mixed" else p["kind"]
+        kind = in_turn(p["kind"], TARGET_KINDS, seed)
         layers = _draw_layers(kind, p["sizes"], p["source_bits"], seed)
-        target = _target(layers, 2 * p["source_bits"])
+        target = to_target([np.ldexp(layer.astype(np.float64), -2 * p["source_bits"]) for layer in layers])
         result = Kumar2025Quantized(
             source_bits=p["source_bits"],
             items=p["items"],
@@ -194,15 +173,6 @@ def _draw_layers(kind: str, sizes: tuple[int, ...], bits: int, seed: int) -> lis
     return layers
 
 
-def _target(layers: list[Integers], bits: int) -> Any:
-    import torch
-
-    from strongticket.models import Target
-
-    numbers = [np.ldexp(layer.astype(np.float64), -bits) for layer in layers]
-    return Target.from_state({f"{i}.weight": torch.from_numpy(number) for i, number in enumerate(numbers)})
-
-
 def _wrong_weights(ticket: Any, layers: list[Integers]) -> int:
     """How many weights, of either half of an input, the ticket does not have; from its seed and mask."""
     from strongticket.models.quantized import integer_layers
@@ -236,9 +206,10 @@ class FirstMomentClaim(AbstractClaim):
     def resolve(self, **params: Any) -> dict[str, Any]:
         """Return all parameters, with the expected number of subsets."""
         p = super().resolve(**params)
-        items, largest = _whole(p, "items", 1, 40), _whole(p, "largest", 1, 256)
-        _whole(p, "target", 1, items * largest)
-        p["allowed"] = float(bounds.expected_solutions(items, p["target"], largest)) / _factor(p)
+        check_factor(p)
+        items, largest = check_whole(p, "items", 1, 40), check_whole(p, "largest", 1, 256)
+        check_whole(p, "target", 1, items * largest)
+        p["allowed"] = float(bounds.expected_solutions(items, p["target"], largest)) / p["factor"]
         if not 0.0 < p["allowed"] < 1.0:
             raise ValueError(
                 f"{p['allowed']:.3g} subsets are expected, so the claim allows any outcome: take fewer items"
@@ -259,10 +230,6 @@ class FirstMomentClaim(AbstractClaim):
         hits = self._solvable(seeds, self.resolve(**params))
         failed = [seed for seed, hit in zip(seeds, hits.tolist(), strict=True) if hit]
         return Tally(len(seeds), len(failed), 0, 0, tuple(f"seed {seed}: failure: a subset" for seed in failed[:5]))
-
-    def optimistic(self, factor: float, **params: Any) -> dict[str, Any]:
-        """Divide the allowed probability by the factor."""
-        return {**params, "factor": self.resolve(**params)["factor"] * factor}
 
     def _solvable(self, seeds: Sequence[int], p: Mapping[str, Any]) -> npt.NDArray[np.bool_]:
         items = np.array([draw_integers(p["largest"], p["items"], seed) for seed in seeds])
@@ -287,10 +254,10 @@ class SolvableClaim(AbstractAgreementClaim):
     def resolve(self, **params: Any) -> dict[str, Any]:
         """Return all parameters, with the predicted probability."""
         p = super().resolve(**params)
-        largest = _whole(p, "largest", 127, 1 << 20)
+        largest = check_whole(p, "largest", 127, 1 << 20)
         transition = bounds.transition_items(largest)
-        p["items"] = math.ceil(transition) if p["items"] is None else _whole(p, "items", 1, 40)
-        p["target"] = largest // 2 if p["target"] is None else _whole(p, "target", 1, largest // 2)
+        p["items"] = math.ceil(transition) if p["items"] is None else check_whole(p, "items", 1, 40)
+        p["target"] = largest // 2 if p["target"] is None else check_whole(p, "target", 1, largest // 2)
         if not transition - 1 <= p["items"] <= transition + 3:
             raise ValueError(
                 f"items: the claim is about {transition - 1:.1f} to {transition + 3:.1f}, got {p['items']}"
@@ -326,21 +293,18 @@ class CountingClaim(AbstractClaim):
     def resolve(self, **params: Any) -> dict[str, Any]:
         """Return all parameters with the number m of parameters and the probability that counting allows."""
         p = super().resolve(**params)
-        bits, d = _whole(p, "bits", 1, 16), _whole(p, "d", 1, 8)
-        each = bits - _whole(p, "fewer", 0, bits - 1)
+        bits, d = check_whole(p, "bits", 1, 16), check_whole(p, "d", 1, 8)
+        each = bits - check_whole(p, "fewer", 0, bits - 1)
+        check_factor(p)
         if p["law"] not in ("binary", "quantized"):
             raise ValueError(f"law is 'binary' or 'quantized', got {p['law']!r}")
         needed = get("kumar2025quantized.theorem3_parameters")
-        p["allowed"] = 2.0 ** (d * d * each / _factor(p) - needed(d=d, spacing=2.0**-bits, p=1.0))
+        p["allowed"] = 2.0 ** (d * d * each / p["factor"] - needed(d=d, spacing=2.0**-bits, p=1.0))
         return {**p, "each": each, "parameters": d * d * each}
 
     def failure_probability(self, **params: Any) -> float:
         """What counting allows."""
         return min(1.0, float(self.resolve(**params)["allowed"]))
-
-    def optimistic(self, factor: float, **params: Any) -> dict[str, Any]:
-        """Claim that `factor` times as many parameters would be needed."""
-        return {**params, "factor": self.resolve(**params)["factor"] * factor}
 
     def trial(self, seed: int, **params: Any) -> Trial:
         """Draw source and matrix; report a failure when some subset of each entry's parameters equals it."""

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
-import numpy.typing as npt
 
 from strongticket import bounds as rooms
 from strongticket.bounds import malach2020proving as bounds
 from strongticket.bounds import pensia2020optimal as budgets
-from theory._claim import AbstractClaim, Outcome, Trial
+from theory._claim import AbstractClaim, Outcome, Trial, check_choice, check_factor, check_whole, in_turn
 from theory._draws import Draws
-from theory._pensia_claims import _judge, _sizes, _target, _unmet
-from theory._targets import KINDS, draw_layers
+from theory._targets import draw_layers
+from theory._tickets import AbstractTicketClaim, Matrix, Place, fewer, to_target
 
 if TYPE_CHECKING:
     from strongticket.constructions import Construction
 
 __all__ = ["PREDICTORS", "FeaturesClaim", "PairClaim", "inside_paper"]
-
-Matrix = npt.NDArray[np.float64]
 
 
 def inside_paper(layers: list[Matrix]) -> list[Matrix]:
@@ -37,7 +34,7 @@ def inside_paper(layers: list[Matrix]) -> list[Matrix]:
 
 
 @final
-class PairClaim(AbstractClaim):
+class PairClaim(AbstractTicketClaim):
     """Theorem 2.1 by the real construction: it finds, in a random source, one pair for each weight, and so a ticket.
 
     A trial draws one target inside the hypotheses, takes the source that the bound sizes, and runs the construction. It
@@ -76,15 +73,9 @@ class PairClaim(AbstractClaim):
     def resolve(self, **params: Any) -> dict[str, Any]:
         """Return all parameters, with `weight_eps` and `items` as numbers and `sizes` as a tuple."""
         p = super().resolve(**params)
-        p["sizes"] = sizes = _sizes(p["sizes"])
-        if p["kind"] not in (*KINDS, "mixed"):
-            raise ValueError(f"kind is 'mixed' or one of {', '.join(KINDS)}, got {p['kind']!r}")
-        if p["factor"] < 1.0:
-            raise ValueError(f"factor must be >= 1, got {p['factor']}")
+        sizes = p["sizes"]
         if p["bound"] not in ("paper", "pair", "product"):
             raise ValueError(f"bound is 'paper', 'pair' or 'product', got {p['bound']!r}")
-        weights = [a * b for a, b in pairwise(sizes)]
-        p["problems"] = sum(weights) + weights[0]  # inputs of the ball are signed: two problems per weight there
         if p["choose"] is None:
             p["choose"] = "nearest" if p["bound"] == "product" else "nearest-pair"
         if p["bound"] == "paper":
@@ -100,8 +91,7 @@ class PairClaim(AbstractClaim):
             needed = bounds.items_for_network(
                 p["problems"], fine, p["delta"], event=p["bound"], max_target=largest
             )  # fmt: skip
-        if p["items"] is None:
-            p["items"] = max(1, math.floor(needed / p["factor"]))
+        p["items"] = fewer(needed, p)
         return p
 
     def describe(self, **params: Any) -> str:
@@ -113,58 +103,36 @@ class PairClaim(AbstractClaim):
             f"bound, {p['choose']}), {p['problems']} pairs, delta = {p['delta']:g}"
         )
 
-    def optimistic(self, factor: float, **params: Any) -> dict[str, Any]:
-        """Divide the bound's neurons per block by the factor."""
-        return {**params, "items": None, "factor": self.resolve(**params)["factor"] * factor}
+    def draw(self, kind: str, p: Mapping[str, Any], seed: int) -> list[Matrix]:
+        """Draw layers of norm at most 1 without entries beyond 1/sqrt(fan-in)."""
+        return inside_paper(draw_layers(kind, p["sizes"], seed))
 
-    def trial(self, seed: int, **params: Any) -> Trial:
-        """Draw target and source, construct, and check the conclusion on what came out."""
+    def construct(self, layers: Sequence[Matrix], p: Mapping[str, Any], seed: int) -> Construction:
+        """Run the construction in the source that the bound sizes."""
         from strongticket.certificate import Domain
         from strongticket.constructions import Malach2020Proving
 
-        p = self.resolve(**params)
-        kind = KINDS[seed % len(KINDS)] if p["kind"] == "mixed" else p["kind"]
-        layers = inside_paper(draw_layers(kind, p["sizes"], seed))
-        construction = Malach2020Proving(
+        return Malach2020Proving(
             weight_eps=p["weight_eps"],
             items=p["items"],
             choose=p["choose"],
             blocks=p["blocks"],
             domain=Domain.ball(1),
             seed=seed,
-        ).construct(_target(layers))
-        weights = _kept_weights(construction)
-        places = _unmet(construction, layers, weights, p["weight_eps"])
-        if not places:
-            trial = _judge(construction, layers, weights, p, seed)
-            return Trial(trial.outcome, f"{kind} target: {trial.detail}")
+        ).construct(to_target(layers))
+
+    def not_met(
+        self, construction: Construction, layers: Sequence[Matrix], places: Sequence[Place], p: Mapping[str, Any]
+    ) -> Trial:
+        """Try every product of the blocks."""
         if all(_some_product(construction, layers, place, p) for place in places):
             detail = f"the construction does not meet {len(places)} weights, yet products of their blocks do"
-            return Trial(Outcome.MISSED, f"{kind} target: {detail}")
+            return Trial(Outcome.MISSED, detail)
         detail = f"{len(places)} weights are not met, and for one of them no product of its block is within tolerance"
-        return Trial(Outcome.FAILURE, f"{kind} target: {detail}")
+        return Trial(Outcome.FAILURE, detail)
 
 
-def _kept_weights(construction: Construction) -> list[Matrix]:
-    """The ticket's weights without dead neurons, each regenerated alone from seed and index: the source is large."""
-    ticket, matrices = construction.best, []
-    names = list(ticket.source.shapes)
-    for first, second in zip(names[::2], names[1::2], strict=True):
-        (_, d_in), (d_out, width) = ticket.source.shapes[first], ticket.source.shapes[second]
-        u, v = ticket.mask.indices(first), ticket.mask.indices(second)
-        used = np.unique(v % width)
-        matrix, outer = np.zeros((len(used), d_in)), np.zeros((d_out, len(used)))
-        place = np.searchsorted(used, u // d_in)
-        known = used[np.minimum(place, len(used) - 1)] == u // d_in if len(used) else np.zeros(len(u), dtype=bool)
-        matrix[place[known], u[known] % d_in] = ticket.source.weight(first, u[known]).double().numpy()
-        outer[v // width, np.searchsorted(used, v % width)] = ticket.source.weight(second, v).double().numpy()
-        matrices += [matrix, outer]
-    return matrices
-
-
-def _some_product(
-    construction: Construction, layers: list[Matrix], place: tuple[int, int, int, int], p: dict[str, Any]
-) -> bool:
+def _some_product(construction: Construction, layers: Sequence[Matrix], place: Place, p: Mapping[str, Any]) -> bool:
     """Whether some neuron of the block, or none at all, meets this weight, from the source itself, one by one."""
     layer, row, i, sign = place
     source, names = construction.plan.source, list(construction.plan.source.shapes)
@@ -215,6 +183,7 @@ class FeaturesClaim(AbstractClaim):
         "draw a depth-2 source, inputs and a random-features predictor with |coefficients| <= C on its features; the "
         "neurons kept by the rule stay within eps of it, in root mean square over the inputs"
     )
+    by_bound = ("width",)
     defaults: Mapping[str, Any] = MappingProxyType(
         {
             "eps": 0.1,
@@ -232,12 +201,9 @@ class FeaturesClaim(AbstractClaim):
         """Return all parameters, with the width as a number."""
         p = super().resolve(**params)
         for name in ("dimension", "points"):
-            if isinstance(p[name], bool) or not isinstance(p[name], int) or p[name] < 1:
-                raise ValueError(f"{name} must be an integer >= 1, got {p[name]!r}")
-        if p["kind"] not in (*PREDICTORS, "mixed"):
-            raise ValueError(f"kind is 'mixed' or one of {', '.join(PREDICTORS)}, got {p['kind']!r}")
-        if p["factor"] < 1.0:
-            raise ValueError(f"factor must be >= 1, got {p['factor']}")
+            check_whole(p, name)
+        check_choice(p, "kind", ("mixed", *PREDICTORS))
+        check_factor(p)
         if p["width"] is None:
             bound = rooms.get("malach2020proving.random_features_width")
             p["width"] = max(1, math.floor(bound(eps=p["eps"], delta=p["delta"], C=p["bound"], B=1) / p["factor"]))
@@ -251,16 +217,12 @@ class FeaturesClaim(AbstractClaim):
             f"with |a_j| <= {p['bound']:g}, eps = {p['eps']:g}, delta = {p['delta']:g}"
         )
 
-    def optimistic(self, factor: float, **params: Any) -> dict[str, Any]:
-        """Divide the bound's width by the factor."""
-        return {**params, "width": None, "factor": self.resolve(**params)["factor"] * factor}
-
     def trial(self, seed: int, **params: Any) -> Trial:
         """Draw source, inputs and predictor, keep the neurons, compare the outputs."""
         from strongticket.constructions._malach2020proving_neurons import RandomFeatures
 
         p = self.resolve(**params)
-        kind = PREDICTORS[seed % len(PREDICTORS)] if p["kind"] == "mixed" else p["kind"]
+        kind = in_turn(p["kind"], PREDICTORS, seed)
         draws = Draws(seed)
         features = RandomFeatures(p["dimension"], p["width"], p["bound"], seed)
         x = draws.normal("inputs", (p["points"], p["dimension"]))

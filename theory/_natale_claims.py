@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from types import MappingProxyType
@@ -14,10 +14,9 @@ import numpy as np
 from strongticket.bounds import get
 from strongticket.bounds import natale2024sparsity as bounds
 from strongticket.bounds.pensia2020optimal import weight_eps
-from theory._claim import AbstractClaim, Outcome, Trial
+from theory._claim import AbstractClaim, Outcome, Trial, check_choice, check_factor, check_whole, in_turn
 from theory._draws import Draws
-from theory._pensia_claims import _effective_weights, _judge, _sizes, _target, _unmet
-from theory._targets import KINDS, draw_layers
+from theory._tickets import AbstractTicketClaim, Matrix, Place, fewer, to_target
 
 if TYPE_CHECKING:
     from strongticket.constructions import Construction
@@ -30,11 +29,9 @@ _PLACES = {"zero": 0.0, "middle": 0.5, "edge": 1.0}
 
 def _check_counts(p: Mapping[str, Any]) -> None:
     for name in ("size", "items"):
-        value = p[name]
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            raise ValueError(f"{name} must be an integer >= 1, got {value!r}")
-    if not p["factor"] >= 1.0:
-        raise ValueError(f"factor must be >= 1, got {p['factor']}")
+        if p[name] is not None:
+            check_whole(p, name)
+    check_factor(p)
 
 
 @lru_cache(maxsize=1)
@@ -76,8 +73,7 @@ class FixedSizeClaim(AbstractClaim):
         """Return all parameters, with the items and the probability of success that is claimed."""
         p = super().resolve(**params)
         _check_counts(p)
-        if p["at"] not in (*_PLACES, "mixed"):
-            raise ValueError(f"at is 'mixed' or one of {', '.join(_PLACES)}, got {p['at']!r}")
+        check_choice(p, "at", ("mixed", *_PLACES))
         if p["twin"] not in ("probability", "items"):
             raise ValueError(f"twin is 'probability' or 'items', got {p['twin']!r}")
         fewer = p["factor"] if p["twin"] == "items" else 1.0
@@ -113,21 +109,17 @@ class FixedSizeClaim(AbstractClaim):
             f"{p['success']:.3g} at least ({self._bound.replace('_', ' ')})"
         )
 
-    def optimistic(self, factor: float, **params: Any) -> dict[str, Any]:
-        """Claim a probability of success `factor` times as large, or that 1/factor of the bits are enough."""
-        return {**params, "factor": self.resolve(**params)["factor"] * factor}
-
     def trial(self, seed: int, **params: Any) -> Trial:
         """Draw the items and decide."""
         p = self.resolve(**params)
-        place = list(_PLACES)[seed % len(_PLACES)] if p["at"] == "mixed" else p["at"]
+        place = in_turn(p["at"], tuple(_PLACES), seed)
         items = Draws(seed).uniform("items", p["items"])
         outcome, error = _nearest(items, _PLACES[place] * math.sqrt(p["size"]), p["size"], p["eps"])
         return Trial(outcome, f"{place}: the nearest sum is off by {error:.3g}")
 
 
 @final
-class FixedSizeTicketClaim(AbstractClaim):
+class FixedSizeTicketClaim(AbstractTicketClaim):
     """Theorem 3 with our numbers, by the real construction: a ticket of k products per weight, proved within eps.
 
     A trial draws one target inside the hypotheses, takes the source that our explicit number of items sizes, and runs
@@ -154,15 +146,10 @@ class FixedSizeTicketClaim(AbstractClaim):
 
         p = super().resolve(**params)
         _check_counts(p)
-        p["sizes"] = sizes = _sizes(p["sizes"])
-        if p["kind"] not in (*KINDS, "mixed"):
-            raise ValueError(f"kind is 'mixed' or one of {', '.join(KINDS)}, got {p['kind']!r}")
-        weights = [a * b for a, b in pairwise(sizes)]
-        p["weight_eps"] = min(weight_eps([(b, a) for a, b in pairwise(sizes)], p["eps"]), 0.5)
-        p["problems"] = sum(weights) + weights[0]  # inputs of the ball are signed: two problems per weight there
+        p["weight_eps"] = min(weight_eps([(b, a) for a, b in pairwise(p["sizes"])], p["eps"]), 0.5)
         if p["items"] is None:
             needed = proved_items(p["size"], p["weight_eps"], p["delta"], p["problems"], max_target=1.0)
-            p["items"] = max(p["size"], math.floor(needed / p["factor"]))
+            p["items"] = fewer(needed, p, p["size"])
         return p
 
     def describe(self, **params: Any) -> str:
@@ -174,33 +161,36 @@ class FixedSizeTicketClaim(AbstractClaim):
             f"weights, delta = {p['delta']:g}"
         )
 
-    def optimistic(self, factor: float, **params: Any) -> dict[str, Any]:
-        """Divide the bound's items per weight by the factor."""
-        return {**params, "items": None, "factor": self.resolve(**params)["factor"] * factor}
-
-    def trial(self, seed: int, **params: Any) -> Trial:
-        """Draw target and source, construct, and check the conclusion on what came out."""
+    def construct(self, layers: Sequence[Matrix], p: Mapping[str, Any], seed: int) -> Construction:
+        """Run the construction in the source that the bound sizes."""
         from strongticket.certificate import Domain
         from strongticket.constructions import Natale2024Sparsity
 
-        p = self.resolve(**params)
-        kind = KINDS[seed % len(KINDS)] if p["kind"] == "mixed" else p["kind"]
-        layers = draw_layers(kind, p["sizes"], seed)
-        construction = Natale2024Sparsity(
+        return Natale2024Sparsity(
             size=p["size"], network_eps=p["eps"], items=p["items"], domain=Domain.ball(1), seed=seed
-        ).construct(_target(layers))
-        weights = _effective_weights(construction)
-        places = _unmet(construction, layers, weights, p["weight_eps"])
-        if places:
-            complete = p["size"] <= 2 or p["items"] <= _MOST
-            return Trial(
-                Outcome.FAILURE if complete else Outcome.MISSED,
-                f"{kind} target: {len(places)} weights are not met by {p['size']} of their {p['items']} candidates",
-            )
+        ).construct(to_target(layers))
+
+    def not_met(
+        self, construction: Construction, layers: Sequence[Matrix], places: Sequence[Place], p: Mapping[str, Any]
+    ) -> Trial:
+        """Small problems are solved completely; the search by groups may miss a subset."""
+        return Trial(
+            Outcome.FAILURE if p["size"] <= 2 or p["items"] <= _MOST else Outcome.MISSED,
+            f"{len(places)} weights are not met by {p['size']} of their {p['items']} candidates",
+        )
+
+    def conclude(
+        self,
+        construction: Construction,
+        layers: Sequence[Matrix],
+        weights: Sequence[Matrix],
+        p: Mapping[str, Any],
+        seed: int,
+    ) -> Trial:
+        """Check the number of products of each weight too."""
         if not _exactly(construction, p):
-            return Trial(Outcome.FAILURE, f"{kind} target: not {p['size']} products for each weight")
-        trial = _judge(construction, layers, weights, p, seed)
-        return Trial(trial.outcome, f"{kind} target: {trial.detail}")
+            return Trial(Outcome.FAILURE, f"not {p['size']} products for each weight")
+        return super().conclude(construction, layers, weights, p, seed)
 
 
 def _exactly(construction: Construction, p: Mapping[str, Any]) -> bool:
@@ -262,10 +252,6 @@ class FixedSizePackingClaim(AbstractClaim):
             f"exactly {p['size']} of n = {p['items']} parameters ({p['law']}), {p['members']} separated members, "
             f"eps = {p['eps']:g}"
         )
-
-    def optimistic(self, factor: float, **params: Any) -> dict[str, Any]:
-        """Claim that tickets are worth 1/factor of their bits."""
-        return {**params, "factor": self.resolve(**params)["factor"] * factor}
 
     def trial(self, seed: int, **params: Any) -> Trial:
         """Draw parameters and member; report a failure when exactly k of the parameters serve it."""

@@ -7,15 +7,18 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from itertools import pairwise
 from types import MappingProxyType
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
 from strongticket.bounds import orseau2020logarithmic as bounds
-from theory._claim import AbstractClaim, Outcome, Trial
+from theory._claim import AbstractClaim, Outcome, Trial, check_choice, check_factor, check_whole, in_turn
 from theory._draws import Draws
-from theory._pensia_claims import _effective_weights, _judge, _sizes, _target, _unmet
-from theory._targets import KINDS, draw_layers
+from theory._targets import draw_layers
+from theory._tickets import AbstractTicketClaim, Matrix, Place, fewer, to_target
+
+if TYPE_CHECKING:
+    from strongticket.constructions import Construction
 
 __all__ = ["PLACES", "GreedyClaim", "GreedyTicketClaim", "greedy"]
 
@@ -52,27 +55,20 @@ class GreedyClaim(AbstractClaim):
     def resolve(self, **params: Any) -> dict[str, Any]:
         """Return all parameters, checked."""
         p = super().resolve(**params)
-        if isinstance(p["bins"], bool) or not isinstance(p["bins"], int) or not 1 <= p["bins"] <= 100:
-            raise ValueError(f"bins must be an integer from 1 to 100, got {p['bins']!r}")
-        if p["place"] not in (*PLACES, "mixed"):
-            raise ValueError(f"place is 'mixed' or one of {', '.join(PLACES)}, got {p['place']!r}")
-        if p["factor"] < 1.0:
-            raise ValueError(f"factor must be >= 1, got {p['factor']}")
+        check_whole(p, "bins", 1, 100)
+        check_choice(p, "place", ("mixed", *PLACES))
+        check_factor(p)
         return p
 
     def failure_probability(self, **params: Any) -> float:
         """The lemma is certain."""
         return 0.0
 
-    def optimistic(self, factor: float, **params: Any) -> dict[str, Any]:
-        """Claim that the bins do the work of `factor` times as many."""
-        return {**params, "factor": self.resolve(**params)["factor"] * factor}
-
     def trial(self, seed: int, **params: Any) -> Trial:
         """Draw base, numbers and weight; run the rule."""
         p = self.resolve(**params)
         draws, k = Draws(seed), p["bins"]
-        place = PLACES[seed % len(PLACES)] if p["place"] == "mixed" else p["place"]
+        place = in_turn(p["place"], PLACES, seed)
         base = 1 + Fraction(1 + int(draws.below("base", 64)[0]), 64)
         shares = [Fraction(int(x), _GRAIN) for x in draws.below("inside", _GRAIN + 1, k)]
         if place != "anywhere":
@@ -93,7 +89,7 @@ class GreedyClaim(AbstractClaim):
 
 
 @final
-class GreedyTicketClaim(AbstractClaim):
+class GreedyTicketClaim(AbstractTicketClaim):
     """The theorem with our constants, by the real construction: it finds, in a random source, a ticket within eps.
 
     A trial draws one target of any norms, takes the source that the bound sizes, and runs the construction. It succeeds
@@ -132,21 +128,17 @@ class GreedyTicketClaim(AbstractClaim):
     def resolve(self, **params: Any) -> dict[str, Any]:
         """Return all parameters, with `weight_eps` as a number and `sizes` as a tuple."""
         p = super().resolve(**params)
-        p["sizes"] = sizes = _sizes(p["sizes"])
-        if p["kind"] not in (*KINDS, "mixed"):
-            raise ValueError(f"kind is 'mixed' or one of {', '.join(KINDS)}, got {p['kind']!r}")
-        if p["factor"] < 1.0 or not 0.0 < p["norm"] <= 1e6:
-            raise ValueError(f"factor >= 1 and 0 < norm <= 1e6 are needed, got {p['factor']} and {p['norm']}")
-        shapes = [(b, a) for a, b in pairwise(sizes)]
+        if not 0.0 < p["norm"] <= 1e6:
+            raise ValueError(f"norm must lie in (0, 1e6], got {p['norm']}")
+        shapes = [(b, a) for a, b in pairwise(p["sizes"])]
         p["weight_eps"] = bounds.weight_eps(shapes, p["eps"], norms=[p["norm"]] * len(shapes))
         return p
 
     def describe(self, **params: Any) -> str:
         """Return the parameters in words, with the numbers of the first kind of target."""
         p = self.resolve(**params)
-        layers = self._layers("gaussian", p, 0)
-        plan = self._method(p, 0).plan(_target(layers))
-        items = p["items"] if p["items"] is not None else max(1, math.floor(max(plan.items) / p["factor"]))
+        plan = self._method(p, 0).plan(to_target(self.draw("gaussian", p, 0)))
+        items = fewer(max(plan.items), p)
         law = plan.source.init.law
         return (
             f"targets {'-'.join(map(str, p['sizes']))} ({p['kind']}), norms {p['norm']:g}, eps = {p['eps']:g} on the "
@@ -154,33 +146,28 @@ class GreedyTicketClaim(AbstractClaim):
             f"a gaussian target, delta = {p['delta']:g}"
         )
 
-    def optimistic(self, factor: float, **params: Any) -> dict[str, Any]:
-        """Divide the bound's items per weight by the factor."""
-        return {**params, "items": None, "factor": self.resolve(**params)["factor"] * factor}
-
-    def trial(self, seed: int, **params: Any) -> Trial:
-        """Draw target and source, construct, and check the conclusion on what came out."""
-        p = self.resolve(**params)
-        kind = KINDS[seed % len(KINDS)] if p["kind"] == "mixed" else p["kind"]
-        layers = self._layers(kind, p, seed)
-        target = _target(layers)
-        items = p["items"]
-        if items is None and p["factor"] > 1.0:
-            needed = max(self._method(p, seed).plan(target).items)
-            items = max(1, math.floor(needed / p["factor"]))
-        construction = self._method(p, seed, items).construct(target)
-        weights = _effective_weights(construction)
-        places = _unmet(construction, layers, weights, p["weight_eps"])
-        if places:
-            broken = any((c.complete & ~_met(construction, c.layer, places, c.complete.shape)).any()
-                         for c in construction.bins)  # fmt: skip
-            outcome = Outcome.FAILURE if broken else Outcome.MISSED
-            return Trial(outcome, f"{kind} target: {len(places)} weights are not met by greedy sums")
-        trial = _judge(construction, layers, weights, p, seed)
-        return Trial(trial.outcome, f"{kind} target: {trial.detail}")
-
-    def _layers(self, kind: str, p: Mapping[str, Any], seed: int) -> list[Any]:
+    def draw(self, kind: str, p: Mapping[str, Any], seed: int) -> list[Matrix]:
+        """Draw layers of any norm."""
         return [layer * p["norm"] for layer in draw_layers(kind, p["sizes"], seed)]
+
+    def construct(self, layers: Sequence[Matrix], p: Mapping[str, Any], seed: int) -> Construction:
+        """Run the construction in the source that the bound sizes for this target."""
+        target, items = to_target(layers), p["items"]
+        if items is None and p["factor"] > 1.0:
+            items = fewer(max(self._method(p, seed).plan(target).items), p)
+        found: Construction = self._method(p, seed, items).construct(target)
+        return found
+
+    def not_met(
+        self, construction: Construction, layers: Sequence[Matrix], places: Sequence[Place], p: Mapping[str, Any]
+    ) -> Trial:
+        """It contradicts the lemma if all bins of such a weight are filled."""
+        broken = any(
+            (c.complete & ~_met(construction, c.layer, places, c.complete.shape)).any()
+            for c in construction.bins  # type: ignore[attr-defined]
+        )
+        detail = f"{len(places)} weights are not met by greedy sums"
+        return Trial(Outcome.FAILURE if broken else Outcome.MISSED, detail)
 
     def _method(self, p: Mapping[str, Any], seed: int, items: int | None = None) -> Any:
         from strongticket.constructions import Orseau2020Logarithmic

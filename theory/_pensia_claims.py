@@ -3,37 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
-import numpy.typing as npt
 
 from strongticket.bounds import pensia2020optimal as bounds
-from theory._claim import AbstractClaim, Outcome, Trial
+from theory._claim import AbstractClaim, Outcome, Trial, check_factor, check_whole
 from theory._coverage import decide_targets
 from theory._draws import Draws
-from theory._targets import KINDS, draw_layers
+from theory._tickets import AbstractTicketClaim, Matrix, Place, fewer, to_target
 
 if TYPE_CHECKING:
     from strongticket.constructions import Construction
 
 __all__ = ["PackingClaim", "TicketClaim", "packing_size"]
 
-Matrix = npt.NDArray[np.float64]
-
-
-def _sizes(value: Any) -> tuple[int, ...]:
-    sizes = tuple(int(x) for x in value.split("-")) if isinstance(value, str) else tuple(int(x) for x in value)
-    if len(sizes) < 2 or any(size < 1 for size in sizes):
-        raise ValueError(f"sizes needs at least two positive layer sizes such as 3-3-2, got {value!r}")
-    return sizes
-
 
 @final
-class TicketClaim(AbstractClaim):
+class TicketClaim(AbstractTicketClaim):
     """Theorem 1 with our constants, by the real construction: it finds, in a random source, a ticket within eps.
 
     A trial draws one target inside the hypotheses, takes the source that the bound sizes, and runs the construction. It
@@ -78,17 +68,10 @@ class TicketClaim(AbstractClaim):
         from strongticket.constructions.pensia2020optimal import WEAKEST_ITEM
 
         p = super().resolve(**params)
-        p["sizes"] = sizes = _sizes(p["sizes"])
-        if p["kind"] not in (*KINDS, "mixed"):
-            raise ValueError(f"kind is 'mixed' or one of {', '.join(KINDS)}, got {p['kind']!r}")
-        if p["factor"] < 1.0:
-            raise ValueError(f"factor must be >= 1, got {p['factor']}")
         if p["judge"] not in ("construction", "existence"):
             raise ValueError(f"judge is 'construction' or 'existence', got {p['judge']!r}")
-        weights = [a * b for a, b in pairwise(sizes)]
-        shapes = [(b, a) for a, b in pairwise(sizes)]
+        shapes = [(b, a) for a, b in pairwise(p["sizes"])]
         p["weight_eps"] = min(bounds.weight_eps(shapes, p["eps"]), 0.5)  # the construction's own cap
-        p["problems"] = sum(weights) + weights[0]  # inputs of the ball are signed: two problems per weight there
         if p["items"] is None:
             needed = bounds.items_for_network(
                 p["problems"],
@@ -99,7 +82,7 @@ class TicketClaim(AbstractClaim):
                 assignment=p["assignment"],
                 u_min=WEAKEST_ITEM,
             )
-            p["items"] = max(1, math.floor(needed / p["factor"]))
+            p["items"] = fewer(needed, p)
         return p
 
     def describe(self, **params: Any) -> str:
@@ -112,23 +95,16 @@ class TicketClaim(AbstractClaim):
             + ("the construction finds it" if p["judge"] == "construction" else "it exists")
         )
 
-    def optimistic(self, factor: float, **params: Any) -> dict[str, Any]:
-        """Divide the bound's items per weight by the factor."""
-        return {**params, "items": None, "factor": self.resolve(**params)["factor"] * factor}
-
     def judges_construction(self, **params: Any) -> bool:
         """Whether the construction must find the ticket; else it is enough that one exists."""
         return bool(self.resolve(**params)["judge"] == "construction")
 
-    def trial(self, seed: int, **params: Any) -> Trial:
-        """Draw target and source, construct, and check the conclusion on what came out."""
+    def construct(self, layers: Sequence[Matrix], p: Mapping[str, Any], seed: int) -> Construction:
+        """Run the construction in the source that the bound sizes."""
         from strongticket.certificate import Domain
         from strongticket.constructions import Pensia2020Optimal
 
-        p = self.resolve(**params)
-        kind = KINDS[seed % len(KINDS)] if p["kind"] == "mixed" else p["kind"]
-        layers = draw_layers(kind, p["sizes"], seed)
-        construction = Pensia2020Optimal(
+        return Pensia2020Optimal(
             network_eps=p["eps"],
             delta=p["delta"],
             items=p["items"],
@@ -136,90 +112,27 @@ class TicketClaim(AbstractClaim):
             objective=p["objective"],
             domain=Domain.ball(1),
             seed=seed,
-        ).construct(_target(layers))
-        weights = _effective_weights(construction)
-        places = _unmet(construction, layers, weights, p["weight_eps"])
-        if not places:
-            trial = _judge(construction, layers, weights, p, seed)
-            return Trial(trial.outcome, f"{kind} target: {trial.detail}")
+        ).construct(to_target(layers))
+
+    def not_met(
+        self, construction: Construction, layers: Sequence[Matrix], places: Sequence[Place], p: Mapping[str, Any]
+    ) -> Trial:
+        """Decide whether there are subsets for the weights that are not met."""
         outcome = _exists(construction, layers, places, p)
         how = {
             Outcome.MISSED: "the construction does not meet {} weights, yet subsets of their blocks do",
             Outcome.FAILURE: "{} weights are not met, and for one of them no subset of its block is within tolerance",
             Outcome.UNDECIDED: "the construction does not meet {} weights; whether there are subsets is open",
         }
-        detail = f"{kind} target: {how[outcome].format(len(places))}"
+        detail = how[outcome].format(len(places))
         if outcome is Outcome.UNDECIDED and p["judge"] == "construction":
             outcome = Outcome.MISSED
         return Trial(outcome, detail)
 
 
-Place = tuple[int, int, int, int]
-"""One weight of the target: layer, row, input, and the half of the input (+1 or -1)."""
-
-
-def _target(layers: list[Matrix]) -> Any:
-    import torch
-
-    from strongticket.models import Target
-
-    return Target.from_state({f"{i}.weight": torch.from_numpy(layer.copy()) for i, layer in enumerate(layers)})
-
-
-def _effective_weights(construction: Construction) -> list[Matrix]:
-    """The ticket's weights, regenerated from seed and mask; hidden neurons without outgoing weight are left out."""
-    masked = [w.double().numpy() for w in construction.best.weights().values()]
-    weights = []
-    for first, second in zip(masked[::2], masked[1::2], strict=True):
-        used = np.flatnonzero((second != 0.0).any(axis=0))
-        weights += [first[used], second[:, used]]
-    return weights
-
-
-def _unmet(construction: Construction, layers: list[Matrix], weights: list[Matrix], eps: float) -> list[Place]:
-    """The weights that the construction reports as unreached, and those that are off whatever it reports."""
-    places = {(int(u["layer"]), int(u["row"]), int(u["input"]), int(u["sign"])) for u in construction.unreached}
-    for i, layer in enumerate(layers):
-        first, second = weights[2 * i], weights[2 * i + 1]
-        halves = {1: second @ np.maximum(first, 0.0)}
-        if i == 0:  # later layers see nonnegative inputs only
-            halves[-1] = second @ np.minimum(first, 0.0)
-        for sign, half in halves.items():
-            # 1e-12 is for the rounding of these matrix products
-            off = np.argwhere(np.abs(half - layer) > eps + 1e-12)
-            places |= {(i, int(row), int(column), sign) for row, column in off}
-    return sorted(places)
-
-
-def _judge(
-    construction: Construction, layers: list[Matrix], weights: list[Matrix], p: dict[str, Any], seed: int
-) -> Trial:
-    """Prove the theorem's conclusion on the ticket, or find an input that contradicts it."""
-    from strongticket.certificate import Domain, Rigor
-    from strongticket.certify import StructureError, examine
-
-    draws, d = Draws(seed).inside("inputs"), p["sizes"][0]
-    x = np.concatenate([np.eye(d), np.linalg.svd(layers[0])[2], draws.normal("directions", (24, d))])
-    x = np.concatenate([x, -x]) / np.linalg.norm(np.concatenate([x, x]), axis=1, keepdims=True)
-    found = float(np.linalg.norm(_forward(layers, x) - _forward(weights, x), axis=1).max())
-    if found > p["eps"] + 1e-12:
-        return Trial(Outcome.FAILURE, f"an output is off by {found:.3g}")
-    try:
-        proved = examine(construction.best, _target(layers), Domain.ball(1)).euclidean
-    except StructureError as error:
-        return Trial(Outcome.UNDECIDED, f"nothing can be proved of the ticket: {error}")
-    if proved.rigor is not Rigor.PROVED or not found - 1e-12 <= proved.error <= p["eps"]:
-        return Trial(Outcome.UNDECIDED, f"outputs are off by {found:.3g}, {proved.rigor.name} is {proved.error:.3g}")
-    return Trial(Outcome.SUCCESS, f"outputs proved within {proved.error:.3g}, off by {found:.3g} at most where tried")
-
-
-def _forward(matrices: list[Matrix], x: Matrix) -> Matrix:
-    for matrix in matrices[:-1]:
-        x = np.maximum(x @ matrix.T, 0.0)
-    return x @ matrices[-1].T
-
-
-def _exists(construction: Construction, layers: list[Matrix], places: list[Place], p: dict[str, Any]) -> Outcome:
+def _exists(
+    construction: Construction, layers: Sequence[Matrix], places: Sequence[Place], p: Mapping[str, Any]
+) -> Outcome:
     """Decide whether there are subsets for the weights that the construction did not meet: MISSED if for all."""
     from strongticket.constructions.pensia2020optimal import EXACT_ITEMS
 
@@ -234,7 +147,7 @@ def _exists(construction: Construction, layers: list[Matrix], places: list[Place
     return Outcome.MISSED
 
 
-def _decide_place(construction: Construction, layers: list[Matrix], place: Place, p: dict[str, Any]) -> Outcome:
+def _decide_place(construction: Construction, layers: Sequence[Matrix], place: Place, p: Mapping[str, Any]) -> Outcome:
     """Decide one weight from the source itself: half-input h owns the neurons h * n .. (h + 1) * n - 1 in the paper."""
     layer, row, i, sign = place
     source = construction.plan.source
@@ -278,12 +191,10 @@ class PackingClaim(AbstractClaim):
     def resolve(self, **params: Any) -> dict[str, Any]:
         """Return all parameters with the number m of parameters and the probability that counting allows."""
         p = super().resolve(**params)
-        if isinstance(p["d"], bool) or not isinstance(p["d"], int) or p["d"] < 1:
-            raise ValueError(f"d must be an integer >= 1, got {p['d']!r}")
+        check_whole(p, "d")
         if p["law"] not in ("binary", "uniform"):
             raise ValueError(f"law is 'binary' or 'uniform', got {p['law']!r}")
-        if p["factor"] < 1.0:
-            raise ValueError(f"factor must be >= 1, got {p['factor']}")
+        check_factor(p)
         if not p["bits"] >= 1:
             raise ValueError(f"bits must be >= 1, got {p['bits']}")
         values = packing_size(p["d"], p["eps"])
@@ -305,10 +216,6 @@ class PackingClaim(AbstractClaim):
             f"values per "
             f"entry, eps = {p['eps']:g}"
         )
-
-    def optimistic(self, factor: float, **params: Any) -> dict[str, Any]:
-        """Claim that `factor` times as many parameters would be needed."""
-        return {**params, "factor": self.resolve(**params)["factor"] * factor}
 
     def trial(self, seed: int, **params: Any) -> Trial:
         """Draw source and member; report a failure when some subset of each entry's parameters serves it."""

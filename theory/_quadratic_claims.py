@@ -148,10 +148,6 @@ class AbstractQuadraticClaim(AbstractClaim):
         """None: these are identities."""
         return 0.0
 
-    def optimistic(self, factor: float, **params: Any) -> dict[str, Any]:
-        """Divide what is predicted by the factor."""
-        return {**params, "factor": self.resolve(**params)["factor"] * factor}
-
     def trial(self, seed: int, **params: Any) -> Trial:
         """Draw a quadratic and compare."""
         p = self.resolve(**params)

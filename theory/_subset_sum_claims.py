@@ -122,10 +122,6 @@ class FloorClaim(AbstractClaim):
         hits = [seed for seed in seeds if not misses(1, seed, p)[0]]
         return Tally(len(seeds), len(hits), 0, 0, tuple(f"seed {seed}: failure: a subset sum" for seed in hits[:5]))
 
-    def optimistic(self, factor: float, **params: Any) -> dict[str, Any]:
-        """Multiply the floor by the factor."""
-        return {**params, "factor": self.resolve(**params)["factor"] * factor}
-
 
 @final
 class PredictionClaim(AbstractAgreementClaim):
@@ -165,7 +161,3 @@ class PredictionClaim(AbstractAgreementClaim):
     def measure(self, seed: int, params: Mapping[str, Any]) -> float:
         """Count the failures."""
         return float(np.count_nonzero(misses(params["batch"], seed, params)))
-
-    def optimistic(self, factor: float, **params: Any) -> dict[str, Any]:
-        """Multiply the prediction by the factor."""
-        return {**params, "factor": {**self.defaults, **params}["factor"] * factor}

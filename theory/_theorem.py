@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from strongticket import bounds
 from theory._claim import AbstractClaim
 from theory._falsify import Looseness, Report, falsify, looseness
 
-__all__ = ["Assumption", "ProofStep", "StepResult", "Theorem"]
+__all__ = ["Assumption", "ProofStep", "StepResult", "Theorem", "check_all"]
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,7 @@ class Theorem:
         lemmas: theorems that the proof rests on; their steps are not listed again.
         assumptions: what is argued in words or cited instead.
         claim: the experiment; None for a theorem that has none.
+        formulas: bounds that are not in `strongticket.bounds`, of a theorem of yours outside this package.
     """
 
     key: str
@@ -92,6 +93,7 @@ class Theorem:
     lemmas: tuple[Theorem, ...] = ()
     assumptions: tuple[Assumption, ...] = ()
     claim: AbstractClaim | None = None
+    formulas: tuple[bounds.Bound, ...] = ()
 
     @property
     def paper(self) -> str:
@@ -101,12 +103,16 @@ class Theorem:
     @property
     def bounds(self) -> tuple[bounds.Bound, ...]:
         """The formulas, the main one first."""
-        return tuple(bounds.get(key) for key in self.bound_keys)
+        return tuple(bounds.get(key) for key in self.bound_keys) + self.formulas
 
     def check_steps(self) -> tuple[StepResult, ...]:
         """Check every proof step now: its own, then those of the lemmas."""
-        own = tuple(step.run(self.key) for step in self.steps)
-        return own + tuple(result for lemma in self.lemmas for result in lemma.check_steps())
+        return check_all((self,))[0]
+
+    def all_steps(self) -> tuple[tuple[str, ProofStep], ...]:
+        """Return whose step and the step: its own, then those of the lemmas."""
+        own = tuple((self.key, step) for step in self.steps)
+        return own + tuple(pair for lemma in self.lemmas for pair in lemma.all_steps())
 
     def falsify(self, *, trials: int = 2000, seed: int = 0, alpha: float = 1e-6, **params: Any) -> Report:
         """Try to break the theorem by experiment; see `theory.falsify`."""
@@ -115,3 +121,13 @@ class Theorem:
     def looseness(self, **options: Any) -> Looseness:
         """Measure by which factor the bound could be better; see `theory.looseness`."""
         return looseness(self, **options)
+
+
+def check_all(theorems: Sequence[Theorem]) -> tuple[tuple[StepResult, ...], ...]:
+    """Check the proof steps of all these theorems; a lemma that several rest on is checked once."""
+    found: dict[tuple[str, ProofStep], StepResult] = {}
+    for theorem in theorems:
+        for pair in theorem.all_steps():
+            if pair not in found:
+                found[pair] = pair[1].run(pair[0])
+    return tuple(tuple(found[pair] for pair in theorem.all_steps()) for theorem in theorems)

@@ -113,10 +113,6 @@ class AbovePhaseClaim(AbstractClaim):
         examples = tuple(f"seed {seed}: failure: least discrepancy {each}" for seed, each in failed[:5])
         return Tally(len(seeds), len(failed), 0, 0, examples)
 
-    def optimistic(self, factor: float, **params: Any) -> dict[str, Any]:
-        """Divide the allowed failure probability by the factor."""
-        return {**params, "factor": self.resolve(**params)["factor"] * factor}
-
 
 def _discrepancies(seeds: Sequence[int], n: int, largest: int) -> npt.NDArray[np.int64]:
     """One instance for each seed."""

@@ -12,7 +12,7 @@ import sympy
 import torch
 
 from strongticket.bounds import get
-from theory._claim import AbstractClaim, Outcome, Trial
+from theory._claim import AbstractClaim, Outcome, Trial, check_whole
 from theory._draws import Draws
 from theory._quadratic_claims import DamageClaim
 from theory._theorem import Assumption, ProofStep, Theorem
@@ -59,7 +59,7 @@ class HiddenCurvatureClaim(AbstractClaim):
     A trial draws a tanh network, an example and its target, and compares with the Hessian by automatic differentiation.
 
     Parameters: inputs, hidden, outputs, tolerance (relative to the largest second derivative of a layer), factor (of
-    the terms with the activation's second derivative).
+    the terms with the activation's second derivative; at -1 they have the other sign).
     """
 
     text = "draw a tanh network of two layers; the back-propagated second derivatives are the Hessian's diagonal"
@@ -71,8 +71,7 @@ class HiddenCurvatureClaim(AbstractClaim):
         """Return all parameters, checked."""
         p = super().resolve(**params)
         for name in ("inputs", "hidden", "outputs"):
-            if isinstance(p[name], bool) or not isinstance(p[name], int) or not 1 <= p[name] <= 50:
-                raise ValueError(f"{name} must be an integer in 1..50, got {p[name]!r}")
+            check_whole(p, name, 1, 50)
         if not p["tolerance"] > 0.0:
             raise ValueError(f"tolerance must be positive, got {p['tolerance']}")
         return p
@@ -80,10 +79,6 @@ class HiddenCurvatureClaim(AbstractClaim):
     def failure_probability(self, **params: Any) -> float:
         """None: it is an identity."""
         return 0.0
-
-    def optimistic(self, factor: float, **params: Any) -> dict[str, Any]:
-        """Multiply the term in question by the factor; at -1 it has the other sign."""
-        return {**params, "factor": self.resolve(**params)["factor"] * factor}
 
     def trial(self, seed: int, **params: Any) -> Trial:
         """Draw and compare."""

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import sympy
 
 from strongticket.bounds import lueker1998exponentially as bounds
-from theory._claim import AbstractClaim, Trial
+from theory._claim import AbstractClaim, Trial, check_factor
 from theory._coverage import decide_coverage
 from theory._draws import Draws
 from theory._subset_sum_claims import FloorClaim, PredictionClaim
@@ -48,6 +48,7 @@ class CoverageClaim(AbstractClaim):
     """
 
     text = "draw n items; every z in [-c, c] is within eps of a subset sum"
+    by_bound = ("items",)
     defaults: Mapping[str, Any] = MappingProxyType(
         {"eps": 0.01, "delta": 0.01, "law": "uniform", "c": None, "items": None, "factor": 1.0}
     )
@@ -56,8 +57,7 @@ class CoverageClaim(AbstractClaim):
         """Return all parameters, with `c` and `items` as numbers."""
         p = super().resolve(**params)
         p["c"] = bounds.get_law(p["law"]).best_range if p["c"] is None else float(p["c"])
-        if p["factor"] < 1.0:
-            raise ValueError(f"factor must be >= 1, got {p['factor']}")
+        check_factor(p)
         if p["items"] is None:
             needed = bounds.items_needed(p["eps"], p["delta"], law=p["law"], c=p["c"])
             p["items"] = math.floor(needed / p["factor"])
@@ -75,11 +75,6 @@ class CoverageClaim(AbstractClaim):
         """Draw the items and decide."""
         p = self.resolve(**params)
         return decide_coverage(draw_items(p["law"], p["items"], seed), p["c"], p["eps"])
-
-    def optimistic(self, factor: float, **params: Any) -> dict[str, Any]:
-        """Divide the bound's number of items by the factor."""
-        p = self.resolve(**params)
-        return {**params, "items": None, "factor": p["factor"] * factor}
 
 
 @final
@@ -101,7 +96,7 @@ class OrderClaim(AbstractClaim):
         p = self.resolve(**params)
         return decide_coverage(draw_items("uniform", p["items"], seed), 0.5, p["eps"])
 
-    def optimistic(self, factor: float, **params: Any) -> dict[str, Any]:
+    def optimistic(self, factor: float, /, **params: Any) -> dict[str, Any]:
         """Divide the constant by the factor."""
         return {**params, "constant": self.resolve(**params)["constant"] / factor}
 

@@ -221,7 +221,16 @@ def first_interval(layer: Gap, inputs: Inputs) -> tuple[tuple[Floats, Floats], t
     plain = layer.weight.enclose(low, high)
     if not layer.split:
         return shifted(plain, layer.bias), plus(layer.error.enclose(low, high), offset_interval(layer))
-    return shifted(plain, layer.bias), plus(_split_interval(layer.error, inputs), offset_interval(layer))
+    apart = meet(_split_interval(layer.error, inputs), _split_by_length(layer.error, inputs))
+    return shifted(plain, layer.bias), plus(apart, offset_interval(layer))
+
+
+def _split_by_length(error: Matrix, inputs: Inputs) -> tuple[Floats, Floats]:
+    """Enclose E+ max(x, 0) + E- min(x, 0) by |x|: of each input one half is 0, so that its larger error counts once."""
+    n = inputs.dimension
+    rows = Matrix(np.maximum(error.size[:, :n], error.size[:, n:]), None, error.drift).rows
+    reach = above(rows * lifted(inputs.norm), 2)
+    return -reach, reach
 
 
 def _split_interval(error: Matrix, inputs: Inputs) -> tuple[Floats, Floats]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+import torch
+from torch import nn
 
-from strongticket import Domain, Target, architecture, load, save
+from strongticket import Certificate, Domain, Target, Ticket, architecture, load, save
 from strongticket._files import check_writable
 from strongticket.cli import _options as options
 from strongticket.cli.output import emit, progress_bar
+from strongticket.models import MLP, AttentionTarget, GraphTarget, load_target
+from strongticket.models.grammar import AbstractImageArchitecture
+from strongticket.ticket import AbstractArchitecture
 from strongticket.ticketfile import describe
 
 __all__ = ["run"]
@@ -19,7 +23,9 @@ def run(command: options.Command) -> int:
     """Carry out one parsed command and return its exit status."""
     match command:
         case options.Construct():
-            return _construct(command)
+            from strongticket.cli._construct import construct_ticket
+
+            return construct_ticket(command, _domain(command.domain))
         case options.Certify():
             return _certify(command)
         case options.Show():
@@ -46,78 +52,11 @@ def _domain(chosen: options.DomainOptions) -> Domain:
     return Domain(chosen.low, chosen.high, chosen.radius)
 
 
-def _construct(command: options.Construct) -> int:
-    from strongticket.certify import certify
-    from strongticket.constructions import Pensia2020Optimal
-
-    check_writable(command.out)
-    if command.out.resolve() == command.target.resolve():
-        raise ValueError(f"--out {command.out} is the target itself; give another file")
-    target, domain = Target.load(command.target), _domain(command.domain)
-    neither = command.weight_eps is None and command.network_eps is None
-    method = Pensia2020Optimal(
-        weight_eps=0.01 if neither else command.weight_eps,
-        network_eps=command.network_eps,
-        delta=command.delta,
-        items=command.items,
-        assignment=command.assignment,
-        objective="min_error" if command.objective == "min-error" else "sparsest",
-        domain=domain,
-        seed=command.seed,
-    )
-    plan = method.plan(target)
-    planned: list[tuple[str, object]] = [
-        ("target", f"{target.architecture.id}, {target.architecture.size:,} weights"),
-        (
-            "source",
-            f"{plan.source.architecture.id}, {plan.source.architecture.size:,} random weights, seed {plan.source.seed}",
-        ),
-        ("candidates per weight", ", ".join(map(str, plan.items))),
-        ("tolerance per weight", f"{max(plan.weight_eps):.3g}"),
-        ("subset-sum problems", f"{sum(plan.problems):,}"),
-    ]
-    if command.dry_run:
-        sizes = {"items": plan.items, "problems": plan.problems, "weight_eps": plan.weight_eps}
-        value = {"source": plan.source.to_json(), **sizes}
-        emit(command.json, value, "would construct", planned)
-        return 0
-    with progress_bar() as progress:
-        result = method.construct(target, progress=progress)
-    done: dict[str, Any] = result.to_json()
-    if result.ticket is None:
-        rows = [
-            *planned,
-            ("not reached", f"{len(result.unreached):,} weights, the worst by {result.unreached['error'].max():.3g}"),
-        ]
-        emit(command.json, done, "no ticket within the tolerance: give more --items or a larger --weight-eps", rows)
-        return 1
-    certificate = certify(result.ticket, target, domain)
-    ticket = result.ticket.with_certificates(certificate)
-    save(command.out, ticket, provenance={"construction": result.key, "target": target.digest})
-    done |= {
-        "certificate": certificate.to_json(),
-        "file": str(command.out),
-        "bytes": command.out.stat().st_size,
-    }
-    rows = [
-        *planned,
-        ("kept", f"{ticket.mask.count:,} weights, {result.kept_per_weight:.3g} per target weight"),
-        ("largest error of a weight", f"{result.largest_error:.3g}"),
-        ("certificate", str(certificate)),
-        ("written", f"{command.out}, {command.out.stat().st_size:,} bytes"),
-    ]
-    emit(command.json, done, "a strong lottery ticket", rows)
-    return 0
-
-
 def _certify(command: options.Certify) -> int:
-    from strongticket.certify import certify, sample
-
     if not 1 <= command.trials <= MOST_TRIALS:
         raise ValueError(f"--trials must be at least 1 and at most {MOST_TRIALS}, got {command.trials}")
-    ticket, target, domain = load(command.ticket), Target.load(command.target), _domain(command.domain)
-    proved = certify(ticket, target, domain)
-    found = sample(ticket, target, domain, trials=command.trials, seed=command.seed)
+    ticket, target, domain = load(command.ticket), load_target(command.target), _domain(command.domain)
+    proved, found = _evidence(ticket, target, domain, command.trials, command.seed)
     ratio = proved.error / found.error if found.error else None
     if command.write:
         new = [certificate for certificate in (proved, found) if certificate not in ticket.certificates]
@@ -132,6 +71,18 @@ def _certify(command: options.Certify) -> int:
     ]
     emit(command.json, value, f"certificate of {command.ticket}", rows)
     return 0
+
+
+def _evidence(
+    ticket: Ticket, target: Target | GraphTarget | AttentionTarget, domain: Domain, trials: int, seed: int
+) -> tuple[Certificate, Certificate]:
+    """Return what is proved of the difference, and the largest one that was found."""
+    from strongticket.certify import certify, examine_attention, sample, sample_attention
+
+    if isinstance(target, AttentionTarget):  # a vocabulary is a domain of its own
+        report = examine_attention(ticket, target, None if target.architecture.vocabulary else domain)
+        return report.maximum, sample_attention(report, trials=trials, seed=seed)
+    return certify(ticket, target, domain), sample(ticket, target, domain, trials=trials, seed=seed)
 
 
 def _show(command: options.Show) -> int:
@@ -162,21 +113,27 @@ def _train(command: options.Train) -> int:
     data = load_data(command.data, folder=command.folder, seed=command.seed)
     suggested, recipe = suggestion(command.data)
     name = command.model or suggested
+    made = architecture(name)
+    _as_target(made.module({n: torch.zeros(s) for n, s in made.shapes.items()} | made.initial_state()), made)
+    images = isinstance(made, AbstractImageArchitecture)
+    learn, choose, test = (
+        (data.images(part) if images else getattr(data, part).inputs, getattr(data, part).labels)
+        for part in ("train", "validation", "test")
+    )
     with progress_bar() as progress:
         total = command.epochs or recipe.epochs
         trained = train(
-            architecture(name),
-            data.train.inputs,
-            data.train.labels,
+            made,
+            *learn,
             recipe,
             seed=command.seed,
-            validation=(data.validation.inputs, data.validation.labels),
+            validation=choose,
             progress=None if progress is None else lambda epoch: progress("epochs", epoch.number, total),
             epochs=command.epochs,
         )
-    target = Target.from_module(trained.module)
+    target = _as_target(trained.module, made)
     target.save(command.out)
-    score = accuracy(trained.module, data.test.inputs, data.test.labels)
+    score = accuracy(target.module(), *test)  # with batch normalisation folded: of what is written
     value = {
         "model": name,
         "data": data.name,
@@ -193,3 +150,11 @@ def _train(command: options.Train) -> int:
     ]
     emit(command.json, value, "a trained target", rows)
     return 0
+
+
+def _as_target(module: nn.Module, made: AbstractArchitecture) -> Target | GraphTarget:
+    """Read a network of an architecture; before training this refuses, at once, what no target can be."""
+    if isinstance(made, MLP):
+        return Target.from_module(module)
+    inputs = made.inputs if isinstance(made, AbstractImageArchitecture) else None
+    return GraphTarget.from_module(module, inputs)

@@ -26,28 +26,71 @@ class DomainOptions:
 
 @dataclass(frozen=True)
 class Construct:
-    """Turn a trained ReLU MLP into a strict strong lottery ticket: Pensia et al. 2020, run for real.
+    """Turn a trained network into a strict strong lottery ticket: an existence proof, run for real.
 
-    Every weight becomes an exact subset sum of products of two frozen random weights. The ticket (seed + mask) is
-    certified before it is written. Exit status 1 if some weight has no subset within the tolerance.
+    Every weight becomes a subset sum of products of two frozen random weights. The ticket (seed + mask) is certified
+    before it is written. Options not given take the method's own values; those that a method does not have are refused.
+    Exit status 1 if some weight was not reached.
     """
 
     target: tyro.conf.Positional[Path]
     """trained network: .safetensors, .pt state dict or .npz holding the Linear layers in order"""
     out: Path = Path("ticket.slt")
     """ticket file to write"""
+    method: Literal[
+        "pensia",
+        "malach",
+        "orseau",
+        "natale",
+        "kumar",
+        "burkholz",
+        "diffenderfer",
+        "dacunha",
+        "ferbach",
+        "burkholz-residual",
+    ] = "pensia"
+    """whose proof, for an MLP: pensia (exact subset sums), malach (one random pair per weight), orseau (greedy sums of
+    hyperbolic weights, any norms), natale (exactly --size products per weight), kumar and diffenderfer (the ticket
+    equals a quantised target; sources of few bits, and of signs), burkholz (one layer more than the target, any
+    activation); for a network of steps: dacunha (convolutions), ferbach (any bases), burkholz-residual (sums)"""
     weight_eps: Annotated[float | None, tyro.conf.arg(aliases=["--eps"])] = None
-    """largest error of any single weight, in (0, 1); 0.01 if neither this nor --network-eps is given"""
+    """largest error of any single weight, in (0, 1); 0.01 if neither this nor --network-eps is given; not for kumar and
+    diffenderfer"""
     network_eps: float | None = None
-    """largest error of the whole network on the domain, for targets with spectral norms <= 1: the theorem"""
-    delta: float = 0.01
-    """failure probability that sizes the source, in (0, 1)"""
-    items: int | Literal["theorem", "information-limit"] = "information-limit"
-    """candidates per weight: a number, the rigorous count, or the predicted count"""
-    assignment: Literal["column-aware", "fixed"] = "column-aware"
-    """which neuron serves which input: the one it is best for, or the paper's fixed blocks"""
-    objective: Literal["sparsest", "min-error"] = "sparsest"
-    """fewest kept weights within the tolerance, or exact minimum error"""
+    """largest error of the whole network on the domain: the theorem, for targets inside its hypotheses (for most:
+    norms <= 1)"""
+    delta: float | None = None
+    """failure probability that sizes the source, in (0, 1); 0.01 if not given"""
+    items: int | Literal["theorem", "information-limit", "paper", "target", "prediction"] | None = None
+    """candidates per weight: a number; theorem (the rigorous count); information-limit or prediction (kumar): the
+    predicted count; paper (malach): the paper's count; target (orseau): rigorous for this target"""
+    assignment: Literal["column-aware", "fixed", "batch", "odd", "digits"] | None = None
+    """which neuron serves which input: fixed (the papers' blocks), or the one it is best for: column-aware, or batch
+    (orseau); kumar: odd, digits"""
+    objective: Literal["sparsest", "min-error", "first-hit"] | None = None
+    """sparsest (fewest kept weights within the tolerance), min-error, or first-hit (kumar)"""
+    size: int | None = None
+    """natale: products kept per weight, 1 to 20"""
+    at_most: bool = False
+    """natale: keep none where the empty subset is within the tolerance"""
+    choose: Literal["nearest", "first", "nearest-pair"] | None = None
+    """malach: the nearest product, the first within the tolerance, or the paper's nearest pair"""
+    blocks: Literal["shared", "own"] | None = None
+    """malach: a block of neurons for each input, or the paper's for each input and output"""
+    weights: Literal["hyperbolic", "uniform"] | None = None
+    """orseau: law of the random weights"""
+    source_bits: int | None = None
+    """kumar: bits k of the source's weights, 1 to 11; the target's are multiples of 2^-2k"""
+    bits: int | None = None
+    """diffenderfer: the target's weights are multiples of 2^-bits"""
+    quantise: Path | None = None
+    """kumar, diffenderfer: first round the target, its layers rescaled by powers of two, and write it here"""
+    edges: float | None = None
+    """pensia: probability that an edge of the source is there at all, a multiple of 1/512"""
+    locked: float | None = None
+    """pensia: share of each second layer's edges that every ticket keeps, in [0, 1)"""
+    draws: int | None = None
+    """pensia: how often a weight may be tried, each time with other draws of its candidates"""
     domain: Annotated[DomainOptions, tyro.conf.arg(name="")] = field(default_factory=DomainOptions)
     seed: int = 0
     """names the frozen random network"""
@@ -222,6 +265,10 @@ PruneMethod = Literal[
     "magnitude",
     "gradient-magnitude",
     "taylor",
+    "snip",
+    "grasp",
+    "grasp-abs",
+    "synflow",
     "movement",
     "obd",
     "obs",

@@ -116,8 +116,8 @@ def test_a_ticket_that_differs_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> 
     claim = claims.ExactTicketClaim()
     assert claim.trial(0, source_bits=2, kind="one").outcome is Outcome.SUCCESS
     assert claim.trial(0, source_bits=2, kind="extreme", items=3).outcome is Outcome.MISSED
-    right = claims._target
-    monkeypatch.setattr(claims, "_target", lambda layers, bits: right([layer ^ 1 for layer in layers], bits))
+    right = claims.to_target
+    monkeypatch.setattr(claims, "to_target", lambda layers: right([layer - 2.0**-4 for layer in layers]))
     assert claim.trial(0, source_bits=2, kind="one").outcome is Outcome.FAILURE
 
 

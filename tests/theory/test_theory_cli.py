@@ -80,9 +80,42 @@ def test_check_looseness(capsys: pytest.CaptureFixture[str]) -> None:
     assert found["largest_not_falsified"] < found["falsified_at"]
 
 
+def test_check_prints_how_loose_the_bound_is_or_that_nothing_broke_it(capsys: pytest.CaptureFixture[str]) -> None:
+    key = "lueker1998exponentially.explicit"
+    assert main(["check", key, "--trials", "120", "--eps", "0.05"]) == 0
+    assert "falsified at" in capsys.readouterr().out
+    assert main(["check", key, "--trials", "120", "--eps", "0.05", "--json"]) == 0
+    verdict, table = json.loads(capsys.readouterr().out)
+    assert verdict["verdict"] == "HOLDS_SO_FAR"
+    assert [row["factor"] for row in table["rows"]][:2] == [1.0, 2.0]
+    assert table["rows"][0]["trials"] == 120
+    assert 1.0 <= table["largest_not_falsified"] < table["falsified_at"]
+    assert main(["check", key, "--trials", "120", "--eps", "0.05", "--twins", "0"]) == 0
+    assert "divided by a factor" not in capsys.readouterr().out
+    assert main(["check", key, "--trials", "120", "--eps", "0.05", "--twins", "2"]) == 0  # too few to tell
+    assert "no factor broke it, by 2 trials each" in capsys.readouterr().out
+
+
+def test_twins_end_where_time_does() -> None:
+    theorem = theory.get("lueker1998exponentially.explicit")
+    table = theorem.looseness(trials=3, factors=(1.0, 2.0, 4.0), seconds=1e-9)
+    assert len(table.rows) == 1
+    assert "time was up at 1" in table.text()
+    assert table.to_json()["ended"] == "time was up"
+
+
+def test_list_shows_every_status(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    few = theory.find("lueker1998exponentially")[:2]
+    monkeypatch.setattr(theory, "all", lambda: few)
+    assert main(["list"]) == 0
+    text = capsys.readouterr().out
+    assert all(theorem.status in text for theorem in few)
+
+
 @pytest.mark.parametrize(
     "args",
     [
+        ["check", "lueker1998exponentially.explicit", "--twins", "-1"],
         ["check", "nobody2000coins"],
         ["check", "lueker1998exponentially.explicit", "--eps", "0"],
         ["check", "lueker1998exponentially.explicit", "--delta", "1"],
