@@ -83,7 +83,9 @@ class DeadItemsClaim(AbstractClaim):
     """
 
     text = "draw sparse candidates; no subset comes within eps of the target (this must not be rarer than the floor)"
-    defaults: Mapping[str, Any] = MappingProxyType({"p": 0.125, "items": 8, "target": 0.25, "eps": 0.1, "factor": 1.0})
+    defaults: Mapping[str, Any] = MappingProxyType(
+        {"p": 0.125, "items": 32, "target": 0.25, "eps": 0.02, "factor": 1.0}
+    )
 
     def resolve(self, **params: Any) -> dict[str, Any]:
         """Return all parameters, with the floor."""

@@ -190,6 +190,11 @@ THEOREMS: tuple[Theorem, ...] = (
                 "a first-layer candidate v u with u >= 1/2 given has a density >= 1/2 on [-u, u]",
                 "checked with pensia2020optimal.theorem1",
             ),
+            Assumption(
+                "every half-input of the first pair gets as many neurons as it has items: spare neurons make misses "
+                "rare, but their chance is not in delta; `LayerReport.fewest_items` tells of one",
+                "simulated in constructions._gadget.spare_neurons",
+            ),
         ),
         claim=CopiesClaim(),
     ),

@@ -104,10 +104,10 @@ THEOREMS: tuple[Theorem, ...] = (
         ),
         bound_keys=("chijiwa2021pruning.try_delta", "gadhikar2023random.explicit_items"),
         status="Ours, as the construction is (Pensia2020Optimal with `draws`): a weight that is not met is tried again "
-        "with the next draw of all its candidates. With R = 16 draws 7 candidates are predicted to do where 23 were "
-        "needed (tolerance 0.01, weights up to 1/2). Such tickets are certified, but they are no strict tickets: their "
-        "reading names a draw for each kept weight. Choosing a draw for each candidate, not for all of them together, "
-        "would give (1 + R)^n sums instead of R 2^n; that is not built.",
+        "with the next draw of all its candidates. For a layer of 20 x 10 weights U(-1/2, 1/2), tolerance 0.01 and "
+        "delta = 0.01, 21 candidates are predicted to do with one draw and 7 with R = 16. Such tickets are certified, "
+        "but they are no strict tickets: their reading names a draw for each kept weight. Choosing a draw for each "
+        "candidate, not for all of them together, would give (1 + R)^n sums instead of R 2^n; that is not built.",
         steps=(
             ProofStep(
                 "tries",

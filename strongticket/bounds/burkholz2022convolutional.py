@@ -59,15 +59,15 @@ BOUNDS: tuple[Bound, ...] = (
     Bound(
         "burkholz2022convolutional.residual_error",
         "error in maximum norm of a network of R residual blocks x -> relu(s(x) + f(x)), f of D layers, and M layers "
-        "before and behind them, when the matrix of each layer is off by e in norm",
+        "before and behind them, all without biases, when the matrix of each layer is off by e in norm",
         Relation.UPPER,
         _residual_error,
         "strongticket: closed form of the recursion over blocks",
     ),
     Bound(
         "burkholz2022convolutional.residual_coefficient_eps",
-        "tolerance of each coefficient: if none is off by more, the residual network is within eps in maximum norm, "
-        "for inputs in [-1, 1]",
+        "tolerance of each coefficient: if none is off by more, the residual network, without biases, is within eps in "
+        "maximum norm, for inputs in [-1, 1]",
         Relation.BUDGET,
         _residual_coefficient_eps,
         "strongticket: from residual_error",

@@ -54,8 +54,8 @@ BOUNDS: tuple[Bound, ...] = (
     ),
     Bound(
         "dacunha2022proving.coefficient_eps",
-        "tolerance of each kernel entry: if none is off by more, the network of L layers is within eps in maximum "
-        "norm, for inputs in [-1, 1]",
+        "tolerance of each kernel entry: if none is off by more, the network of L layers without biases is within "
+        "eps in maximum norm, for inputs in [-1, 1]",
         Relation.BUDGET,
         _coefficient_eps,
         "strongticket: a position reads at most d^2 entries of each input channel",

@@ -114,9 +114,12 @@ def items_exact(largest: int, problems: int, delta: float) -> int:
     """
     if largest < 0 or problems < 1 or not 0.0 < delta < 1.0:
         raise ValueError(f"expected K >= 0, N >= 1 and delta in (0, 1), got {largest}, {problems} and {delta}")
+    if largest != int(largest):
+        raise ValueError(f"K is a whole number of units of the grid, got {largest}")
     if not largest:
         return 0
-    tail = math.log(problems / delta)
+    largest = int(largest)
+    tail = math.log(problems) - math.log(delta)  # the quotient may overflow
     low, high = largest - 1, math.ceil(2 * largest + tail + math.sqrt(tail * tail + 4 * largest * tail))
     while high - low > 1:
         middle = (low + high) // 2

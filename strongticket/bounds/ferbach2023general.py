@@ -133,8 +133,8 @@ BOUNDS: tuple[Bound, ...] = (
     ),
     Bound(
         "ferbach2023general.coefficient_eps",
-        "tolerance of each coefficient: if none is off by more, the network of L layers of norm <= 1 is within eps in "
-        "maximum norm, for inputs in [-1, 1]",
+        "tolerance of each coefficient: if none is off by more, the network of L layers of norm <= 1, without biases, "
+        "is within eps in maximum norm, for inputs in [-1, 1]",
         Relation.BUDGET,
         _coefficient_eps,
         "strongticket: layer_error within eps/(2L), closed form of the layer recursion",

@@ -192,6 +192,8 @@ def live_share(edges: float, assignment: Assignment) -> float:
     """
     if not 0.0 < edges <= 1.0:
         raise ValueError(f"edges must lie in (0, 1], got {edges}")
+    if assignment not in ("fixed", "column-aware"):
+        raise ValueError(f"assignment is 'fixed' or 'column-aware', got {assignment!r}")
     return edges if assignment == "column-aware" else edges * edges
 
 

@@ -159,6 +159,8 @@ def items_for_network(
     """
     if not 0.0 <= locked < 1.0:
         raise ValueError(f"locked must lie in [0, 1), got {locked}")
+    if not 0.0 <= max_target < math.inf:
+        raise ValueError(f"max_target must be finite and at least 0, got {max_target}")
     plan = partial(
         item_plan, num_problems, weight_eps, edges=edges, assignment=assignment, u_min=u_min, free=1.0 - locked
     )
@@ -192,6 +194,8 @@ def opposing_sum(items: int, mean: float, delta: float) -> float:
     >>> round(opposing_sum(200, 0.1, 0.01), 3)
     -1.46
     """
+    if items < 0 or not 0.0 <= mean <= 1.0 or not 0.0 < delta < 1.0:
+        raise ValueError(f"expected items >= 0, mean in [0, 1], delta in (0, 1), got {items}, {mean}, {delta}")
     return items * mean - math.sqrt(items * math.log(1.0 / delta) / 2.0)
 
 

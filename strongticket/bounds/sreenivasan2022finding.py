@@ -107,7 +107,7 @@ BOUNDS: tuple[Bound, ...] = (
 
 @lru_cache(maxsize=1024)
 def copies_needed(doublings: int, picks: int, delta: float) -> int:
-    """Return the least R at which `copies_failure` is at most delta: O(log((doublings + picks)/delta)).
+    """Return the least R >= 3 at which `copies_failure` is at most delta: O(log((doublings + picks)/delta)).
 
     Args:
         doublings: numbers that are doubled, >= 0.

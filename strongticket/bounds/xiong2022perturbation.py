@@ -11,6 +11,8 @@ strongticket**:
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from strongticket.bounds import lueker1998exponentially
@@ -84,10 +86,11 @@ def items_counted(eps: float, eta: float, reach: float) -> int:
     >>> items_counted(0.01, 0.0, 1.0), items_counted(0.01, 0.01, 1.0), items_counted(0.01, 0.1, 1.0)
     (7, 5, 3)
     """
-    if not (eps > 0 and eta >= 0 and reach > 0):
-        raise ValueError(f"expected eps > 0, eta >= 0 and reach > 0, got {eps}, {eta}, {reach}")
+    if not (0 < eps < math.inf and 0 <= eta < math.inf and 0 < reach < math.inf):
+        raise ValueError(f"expected finite eps > 0, eta >= 0 and reach > 0, got {eps}, {eta}, {reach}")
+    tolerance, move, far = Fraction(eps), Fraction(eta) / 2, Fraction(reach)  # exact, and they do not overflow
     n = 0
-    while 2.0**n * (eps + n * eta / 2.0) < reach:
+    while 2**n * (tolerance + n * move) < far:
         n += 1
     return n
 

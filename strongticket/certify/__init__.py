@@ -22,6 +22,7 @@ from strongticket.certify.graph_collapse import CollapsedGraph, collapse_graph
 from strongticket.certify.margins import Margins, margins
 from strongticket.certify.report import Report, certify, examine
 from strongticket.certify.sampled import attack, differences, sample
+from strongticket.certify.telescope import telescopes
 
 __all__ = [
     "AbstractCertifier",
@@ -55,4 +56,5 @@ __all__ = [
     "margins",
     "sample",
     "sample_attention",
+    "telescopes",
 ]

@@ -297,4 +297,5 @@ def _up(value: Floats | float, terms: int = 0) -> Floats:
 
 def _times(one: Floats | float, other: Floats | float) -> Floats:
     """Return an upper bound of the product of nonnegative bounds, 0 only where one of them is."""
-    return _up(raised(np.asarray(one, dtype=np.float64)) * raised(np.asarray(other, dtype=np.float64)))
+    one, other = (raised(np.atleast_1d(np.asarray(bound, dtype=np.float64))) for bound in (one, other))
+    return _up(one * other)

@@ -15,6 +15,7 @@ from strongticket.certify._matrix import Matrix
 from strongticket.certify._rounding import FLOOR, UNIT, Floats, above, lifted, norm_above, outward, raised
 from strongticket.certify.collapse import Collapsed, CollapsedLayer, Sums
 from strongticket.models import Target
+from strongticket.models.activations import PerceptronActivation
 
 __all__ = ["Difference", "Gap", "Inputs", "cut", "difference", "errors"]
 
@@ -88,11 +89,24 @@ def cut(error: Matrix) -> tuple[NDArray[np.int64], Matrix]:
 @final
 @dataclass(frozen=True, eq=False)
 class Difference:
-    """Target and ticket side by side."""
+    """Target and ticket side by side.
+
+    Args:
+        layers: of the two.
+        ticket_digest: of the ticket.
+        target_digest: of the target.
+        activation: of the ticket. With another than ReLU the gaps hold on the domain they were made for, no further.
+    """
 
     layers: tuple[Gap, ...]
     ticket_digest: str
     target_digest: str
+    activation: PerceptronActivation = "relu"
+
+    def check_rectified(self, what: str) -> None:
+        """Refuse a ticket that is not one of ReLU, for what assumes it."""
+        if self.activation != "relu":
+            raise ValueError(f"{what} takes ReLU networks, but this ticket's activation is {self.activation}")
 
     @cached_property
     def inputs(self) -> int:

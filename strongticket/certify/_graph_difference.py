@@ -49,6 +49,12 @@ class GraphGap:
         """Whether the error acts on the two halves of the input apart."""
         return bool(self.error.coefficients.value.shape[1] != self.weight.coefficients.value.shape[1])
 
+    @cached_property
+    def larger_half(self) -> Operator:
+        """Where `split`: of each input one half is 0, so the rows of these larger ones bound the error by its norm."""
+        runs = np.split(self.error.coefficients.size, 2, axis=1)
+        return Operator(self.error.basis, Matrix(np.maximum(*runs)), self.error.groups)
+
     @property
     def column(self) -> Floats:
         """The target's bias in the shape [O, 1, ...] that adds to outputs."""

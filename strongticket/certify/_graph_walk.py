@@ -143,7 +143,11 @@ class _Walk:
         column = (gap.column, gap.column)
         if self.intervals:
             plain = plus(gap.weight.enclose(*read.plain), column)
-            moved = plus(plus(gap.weight.enclose(*read.change), _seen(gap, gap.error, read.ticket)), gap.offset_map)
+            apart = _seen(gap, gap.error, read.ticket)
+            if gap.split and math.isfinite(read.size + read.drift):
+                most = gap.larger_half.rows * ((read.size + read.drift) * _SLOP) * _SLOP
+                apart = meet(apart, (-most, most))
+            moved = plus(plus(gap.weight.enclose(*read.change), apart), gap.offset_map)
         if self.norms:
             spikes = (np.zeros(shape), np.zeros(shape))
             if gap.spikes is not None:

@@ -11,6 +11,7 @@ some thousand times more than any is off.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal, final
 
@@ -94,7 +95,9 @@ def examine_attention(ticket: Ticket, target: AttentionTarget, domain: Domain | 
     >>> round(certify_attention(empty, target, Domain.box(0, 1)).error, 9)  # the mean of tokens lies in the box
     0.75
     """
-    comparison, own = compare_attention(ticket, target), target.architecture
+    with np.errstate(over="ignore", invalid="ignore"):  # then the bound is not finite, and refused below
+        comparison = compare_attention(ticket, target)
+    own = target.architecture
     if own.patch and not isinstance(domain, Domain):
         raise ValueError(f"say where the {own.patch} numbers of each token lie, for example Domain.box(0, 1)")
     if own.vocabulary:
@@ -160,9 +163,15 @@ def attention_margins(report: AttentionReport, inputs: ArrayLike) -> AttentionMa
     comparison = report.comparison
     bound, proved = [], []
     for tokens in as_tokens(comparison, inputs):
-        bounds, (low, high) = walk(comparison, embedded_input(comparison, tokens), whole=True)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # then the bound is infinite, or NaN
+            bounds, (low, high) = walk(comparison, embedded_input(comparison, tokens), whole=True)
         top = int(np.argmax(low))
         others = np.delete(np.arange(len(low)), top)
+        sound = bool(np.isfinite([low, high, bounds.per_output]).all() and np.isfinite(bounds.l2))
+        if not sound:
+            bound.append(np.inf)
+            proved.append(False)
+            continue
         rivals = np.nextafter(high[others] + bounds.per_output[others], np.inf)
         proved.append(bool((np.nextafter(low[top] - bounds.per_output[top], -np.inf) > rivals).all()))
         bound.append(min(float(bounds.per_output.max()), bounds.l2))
@@ -178,14 +187,20 @@ def as_tokens(comparison: AttentionDifference, inputs: ArrayLike) -> NDArray[Any
     """
     own, array = comparison.architecture, np.asarray(inputs)
     if own.vocabulary:
-        if array.ndim != 2 or array.dtype.kind not in "iu" or array.min() < 0 or array.max() >= own.vocabulary:
-            raise ValueError(f"inputs are whole numbers 0..{own.vocabulary - 1}, [n, T], got shape {array.shape}")
+        if array.ndim != 2 or array.dtype.kind not in "iu" or not array.shape[1]:
+            raise ValueError(
+                f"inputs are whole numbers [n, T] of a vocabulary, T >= 1, got {array.dtype} of shape {array.shape}"
+            )
+        if array.size and (array.min() < 0 or array.max() >= own.vocabulary):
+            raise ValueError(f"words are 0..{own.vocabulary - 1}, got {array.min()}..{array.max()}")
         tokens: NDArray[Any] = array.astype(np.int64)
     else:
-        flat = array.reshape(len(array), -1).astype(np.float64)
+        if array.ndim < 2:
+            raise ValueError(f"inputs are a batch [n, T, {own.patch}] or [n, T * {own.patch}], got shape {array.shape}")
+        flat = array.reshape(len(array), math.prod(array.shape[1:])).astype(np.float64)
         if not flat.shape[1] or flat.shape[1] % own.patch or not np.isfinite(flat).all():
             raise ValueError(f"an input is finite numbers, cut into tokens of {own.patch}, got shape {array.shape}")
-        tokens = flat.reshape(len(flat), -1, own.patch)
+        tokens = flat.reshape(len(flat), flat.shape[1] // own.patch, own.patch)
     if tokens.shape[1] > own.length > 0:
         raise ValueError(f"an input has at most {own.length} tokens, got {tokens.shape[1]}")
     return tokens

@@ -63,8 +63,11 @@ def sample_attention(
     comparison, domain = report.comparison, report.maximum.domain
     own = comparison.architecture
     count = tokens or own.length or 8
-    if (own.length and count > own.length) or trials < 1 or ascent_steps < 0:
-        raise ValueError(f"tokens are at most {own.length}, trials at least 1 and steps 0; got {tokens}, {trials}")
+    if tokens < 0 or (own.length and count > own.length):
+        most = f"1..{own.length}" if own.length else "1 or more"
+        raise ValueError(f"an input has {most} tokens (or 0 here, for the usual number), got {tokens}")
+    if trials < 1 or ascent_steps < 0:
+        raise ValueError(f"trials are at least 1 and steps at least 0, got {trials} and {ascent_steps}")
     pair = _Pair.of(comparison)
     starts = [_random(comparison, domain, trials, count, seed)]
     if inputs is not None:

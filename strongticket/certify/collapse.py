@@ -140,7 +140,10 @@ def collapse(ticket: Ticket, *, nonnegative: bool = False) -> Collapsed:
             "certifies tickets of one layer more than their target"
         )
     if architecture.depth % 2:
-        raise StructureError(f"gadgets use pairs of layers, but {architecture.id} has depth {architecture.depth}")
+        raise StructureError(
+            f"gadgets use pairs of layers, but {architecture.id} has depth {architecture.depth}; a ticket of one layer "
+            "more than its target is certified by certify_copies"
+        )
     refuse_unless_gadgets(ticket)
     sizes = architecture.sizes[::2]
     layers = tuple(_mlp_pair(ticket, architecture, i, nonnegative or i > 0) for i in range(len(sizes) - 1))

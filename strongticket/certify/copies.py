@@ -95,7 +95,7 @@ def compare_copies(ticket: Ticket, target: Target, domain: Domain, copies: Seque
     reader = _Reader.of(ticket, target, copies)
     gaps = [_first(reader, domain)]
     gaps += [_later(reader, layer) for layer in range(1, target.architecture.depth)]
-    return Difference(tuple(gaps), ticket.digest, target.digest)
+    return Difference(tuple(gaps), ticket.digest, target.digest, reader.activation)
 
 
 @final
@@ -225,8 +225,9 @@ def _first(reader: _Reader, domain: Domain) -> Gap:
     v, v_unit = reader.matrix(1)
     rows, own = reader.stands_for[0]
     v = sparse.csr_array(v[rows])
-    if int(np.diff(v.indptr).max(initial=0)) >= 1 << 15:
-        raise ValueError("a neuron sums 2^15 products or more, too many for 64 bits")
+    largest = [int(np.abs(matrix.data).max(initial=0)) for matrix in (u, v)]
+    if int(np.diff(v.indptr).max(initial=0)) * largest[0] * largest[1] >= 1 << 62:
+        raise StructureError(f"{MLP.weight_name(1)}: a neuron sums too many products for 64 bits")
     kind = reader.activation
     up, down = u.multiply(u > 0), u.multiply(u < 0)
     parts = [_dense(v @ sparse.csr_array(part), u_unit + v_unit) for part in (up, down)]

@@ -109,8 +109,12 @@ def margins(
     0 of 2 predictions (0.00%) cannot change; 0 by the bound over the whole domain alone
     """
     comparison = report.comparison
+    if isinstance(comparison, GraphDifference) and isinstance(target, Target):
+        target = GraphTarget.from_target(target)  # as `examine` reads it
     if target.digest != comparison.target_digest:
         raise ValueError(f"the report is of target {comparison.target_digest}, got {target.digest}")
+    if isinstance(comparison, Difference):
+        comparison.check_rectified("margins")
     if comparison.outputs < 2:
         raise ValueError("margins are between classes; a network with one output has none")
     points = as_inputs(inputs, comparison.inputs)

@@ -82,8 +82,14 @@ def compare(ticket: Ticket, target: Target | GraphTarget, domain: Domain) -> Com
 
     Raises:
         StructureError: the ticket is not made of product gadgets.
+        TypeError: the target is neither a `Target` nor a `GraphTarget`.
         ValueError: target and ticket differ in their layer sizes or steps.
     """
+    if not isinstance(target, Target | GraphTarget):
+        raise TypeError(
+            f"the target is a Target or a GraphTarget, got {type(target).__name__}: read a module with "
+            "Target.from_module or GraphTarget.from_module"
+        )
     if isinstance(target, GraphTarget) or isinstance(ticket.source.architecture, Graph):
         wanted = target if isinstance(target, GraphTarget) else GraphTarget.from_target(target)
         return graph_difference(collapse_graph(ticket, nonnegative=domain.nonnegative), wanted)

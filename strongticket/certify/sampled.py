@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from strongticket import random
 from strongticket.certificate import Certificate, Domain, Rigor
-from strongticket.certify._difference import offset_interval, plus, shifted
+from strongticket.certify._difference import Inputs, offset_interval, plus, shifted
 from strongticket.certify._graph_difference import GraphDifference
 from strongticket.certify._graph_points import graph_forward
 from strongticket.certify._graph_walk import difference_along
@@ -59,7 +59,8 @@ def sample(
 
     Raises:
         StructureError: the ticket is not made of product gadgets.
-        ValueError: the domain is empty in this dimension, a negative count, or inputs that do not fit.
+        ValueError: the domain is empty in this dimension or overflows float64, a negative count, or inputs that do not
+            fit.
 
     >>> import torch
     >>> from strongticket.models import MLP
@@ -74,6 +75,7 @@ def sample(
         raise ValueError(f"trials and ascent_steps are at least 0, got {trials} and {ascent_steps}")
     random.check_seed(seed)
     comparison = compare(ticket, target, domain)
+    Inputs.of(domain, comparison.inputs)  # refuses what overflows float64
     start = into(_random_points(seed, trials, domain, comparison.inputs), domain)
     if inputs is not None:
         start = np.concatenate([start, into(as_inputs(inputs, comparison.inputs), domain)])
@@ -114,7 +116,8 @@ def attack(
 
     Raises:
         StructureError: the ticket is not made of product gadgets.
-        ValueError: the domain is empty in this dimension, a negative count, or inputs that do not fit.
+        ValueError: the domain is empty in this dimension or overflows float64, a negative count, or inputs that do not
+            fit.
 
     >>> import torch
     >>> from strongticket.models import MLP
@@ -129,6 +132,7 @@ def attack(
         raise ValueError(f"an attack has at least one restart, or inputs to begin from; got {restarts=}, {steps=}")
     random.check_seed(seed)
     comparison = compare(ticket, target, domain)
+    Inputs.of(domain, comparison.inputs)  # refuses what overflows float64
     starts = [] if inputs is None else [as_inputs(inputs, comparison.inputs)]
     starts += [_random_points(seed, _DRAWN, domain, comparison.inputs, k + 1) for k in range(restarts)]
     found = np.concatenate([_climb(comparison, domain, into(start, domain), steps) for start in starts if len(start)])
@@ -192,7 +196,8 @@ def _random_points(seed: int, trials: int, domain: Domain, dimension: int, resta
 
 def _climb(comparison: Comparison, domain: Domain, start: Floats, steps: int) -> Floats:
     """Return the best point found for each of the outputs that differ most, each way."""
-    first = _differences(comparison, start, exploring=True)
+    exploring = 2.0**-60 <= domain.radius_in(comparison.inputs) <= 2.0**60  # float32 holds no other scales
+    first = _differences(comparison, start, exploring=exploring)
     outputs = np.argsort(-np.abs(first).max(axis=0), kind="stable")[:_OUTPUTS]
     goals = [(int(j), sign) for j in outputs for sign in (1.0, -1.0)]
     picks = [np.argsort(-sign * first[:, j], kind="stable")[:_STARTS] for j, sign in goals]
@@ -205,10 +210,12 @@ def _climb(comparison: Comparison, domain: Domain, start: Floats, steps: int) ->
     best, height = points.copy(), np.full(len(points), -np.inf)
     width = min(domain.high - domain.low, 2 * domain.radius_in(comparison.inputs))
     for step in range(steps + 1):
-        value, gradient = forward(comparison, points, weights, exploring=True)
+        value, gradient = forward(comparison, points, weights, exploring=exploring)
         value = (value * weights).sum(axis=1)
         better = value > height
         best[better], height[better] = points[better], value[better]
+        if width == 0:
+            break  # the domain is a point
         size = width * 0.5 * (1.0 - step / (steps + 1.0)) ** 2
         if np.isinf(domain.radius):
             points = into(points + size * np.sign(gradient), domain)
@@ -228,6 +235,7 @@ def forward(
     """
     if isinstance(comparison, GraphDifference):
         return graph_forward(comparison, points, weights, torch.float32 if exploring else torch.float64)
+    comparison.check_rectified("a search for differences")
     hidden: Floats = points
     change: Floats = np.zeros_like(points)
     slopes: list[tuple[NDArray[np.bool_], NDArray[np.bool_]]] = []

@@ -44,12 +44,19 @@ def telescopes(
 
     Raises:
         StructureError: a hidden neuron inside a block may be negative, so that its ReLU may matter; or the ticket is no
-            plain MLP ticket of this depth.
+            plain MLP ticket of this depth; or the target is no ReLU MLP with as many inputs and outputs.
         OverflowError: coefficients leave 62 bits.
     """
     mlp = ticket.source.architecture
     if not isinstance(mlp, MLP) or not ticket.plain or ticket.dense or not mlp.rectified:
         raise StructureError(f"a ticket that telescopes is a plain one in a ReLU MLP, got {ticket.source.to_json()}")
+    if not isinstance(target, Target) or not target.architecture.rectified:
+        raise StructureError(f"a ticket of ReLU neurons telescopes into a ReLU MLP, got {_named(target)}")
+    sizes = target.architecture.sizes
+    if (mlp.sizes[0], mlp.sizes[-1]) != (sizes[0], sizes[-1]):
+        raise StructureError(
+            f"expected a ticket with the target's {sizes[0]} inputs and {sizes[-1]} outputs, got {mlp.id}"
+        )
     if len(ends) != len(target.layers) or list(ends) != sorted(set(ends)) or ends[-1] != mlp.depth or ends[0] < 1:
         raise StructureError(f"expected {len(target.layers)} increasing ends up to {mlp.depth}, got {list(ends)}")
     channels, exponent = _first(ticket, mlp, nonnegative)
@@ -73,6 +80,10 @@ def telescopes(
             return False
         channels, same = merged, _same(wanted)
     raise AssertionError("a target has a last layer")
+
+
+def _named(target: object) -> str:
+    return target.architecture.id if isinstance(target, Target) else type(target).__name__
 
 
 def _weight(ticket: Ticket, layer: int) -> tuple[sparse.csr_array, int]:
@@ -107,15 +118,20 @@ def _first(ticket: Ticket, mlp: MLP, nonnegative: bool) -> tuple[sparse.csr_arra
         weight = sparse.csr_array((np.abs(halves.data), (halves.row, columns)), shape=shape)
     exponent = ticket.source.grid_exponent(name)
     if not mlp.bias:
-        return weight, exponent
+        return _with_constant(weight, np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)), exponent
     if ticket.source.grid_exponent(bias) != exponent:
         raise StructureError(f"{name} and {bias} are not on one grid")
     kept = ticket.mask.indices(bias)
     values = ticket.source.integers(bias, kept).astype(np.int64)
     if (values < 0).any() or (np.diff(weight.indptr)[kept] > 0).any():
         raise StructureError(f"{bias}: a negative bias is kept, or one beside an incoming weight")
+    return _with_constant(weight, kept, values), exponent
+
+
+def _with_constant(weight: sparse.csr_array, kept: Integers, values: Integers) -> sparse.csr_array:
+    """Append what the constant 1 adds to each neuron; a last column of zeros where there are no biases."""
     constant = sparse.csr_array((values, (kept, np.zeros_like(kept))), shape=(weight.shape[0], 1))
-    return sparse.csr_array(sparse.hstack([weight, constant])), exponent
+    return sparse.csr_array(sparse.hstack([weight, constant]))
 
 
 def _wanted(target: Target, index: int, bits: int, nonnegative: bool) -> Integers:
@@ -132,14 +148,20 @@ def _wanted(target: Target, index: int, bits: int, nonnegative: bool) -> Integer
             carry = np.zeros(matrix.shape[1])
             carry[-1] = 2.0**bits
             matrix = np.vstack([matrix, carry])
+    elif index == 0:
+        matrix = np.column_stack([matrix, np.zeros(matrix.shape[0])])  # a ticket's constant must not come in
     if (matrix != np.rint(matrix)).any():
         raise StructureError(f"layer {index} of the target is not on the grid 2^-{bits}")
+    # sums of a row must not wrap: columns of equal channels are added up
+    if np.abs(matrix).max(initial=0.0) * matrix.shape[1] >= _WIDEST:
+        raise OverflowError(f"layer {index} of the target leaves 62 bits in units of 2^-{bits}")
     return matrix.astype(np.int64)
 
 
 def _product(weight: sparse.csr_array, channels: sparse.csr_array) -> sparse.csr_array:
-    largest = int(abs(channels).sum(axis=0).max(initial=0)) if channels.nnz else 0
-    if largest * int(abs(weight).max() if weight.nnz else 0) >= _WIDEST:
+    # in floats, which do not wrap; their rounding is far below what lies between 2^62 and 2^63
+    largest = float(abs(channels).astype(np.float64).sum(axis=0).max(initial=0.0)) if channels.nnz else 0.0
+    if largest * float(abs(weight).max() if weight.nnz else 0) >= _WIDEST:
         raise OverflowError("coefficients leave 62 bits")
     return sparse.csr_array(weight @ channels)
 

@@ -155,7 +155,10 @@ class AbstractGraphConstruction(ABC):
     def _prepare(self, target: GraphTarget) -> tuple[Plan, list[Coefficients], list[tuple[int, int]]]:
         """The plan, the target's layers, and the source's steps of each."""
         if not isinstance(target, GraphTarget):
-            raise TypeError(f"a target is a GraphTarget, got {type(target).__name__}: use GraphTarget.from_module")
+            raise TypeError(
+                f"a target is a GraphTarget, got {type(target).__name__}: use GraphTarget.from_module for a module, "
+                "GraphTarget.from_target for a Target"
+            )
         self.check(target.architecture)
         layers = coefficients(target, self.domain)
         if not layers:
@@ -236,12 +239,16 @@ def graph_target(target: GraphTarget | Target | nn.Module, inputs: Sequence[int]
     Args:
         target: the network.
         inputs: shape of one input, for a module; (channels, height, width) of an image.
+
+    Raises:
+        ValueError: a target that reads inputs of another shape than the one given.
     """
-    if isinstance(target, GraphTarget):
-        return target
-    if isinstance(target, Target):
-        return GraphTarget.from_target(target)
-    return GraphTarget.from_module(target, inputs=None if inputs is None else tuple(inputs))
+    if not isinstance(target, GraphTarget | Target):
+        return GraphTarget.from_module(target, inputs=None if inputs is None else tuple(inputs))
+    made = target if isinstance(target, GraphTarget) else GraphTarget.from_target(target)
+    if inputs is not None and tuple(inputs) != made.architecture.inputs:
+        raise ValueError(f"the target reads inputs of shape {made.architecture.inputs}, got {tuple(inputs)}")
+    return made
 
 
 def plain_chain(graph: Graph, key: str) -> None:

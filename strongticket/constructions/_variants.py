@@ -192,12 +192,22 @@ def predicted_failure(
     return failure
 
 
-def predicted_items(magnitudes: NDArray[np.float64], eps: float, delta: float, failure: Failure) -> int:
-    """Return the fewest candidates at which delta weights of these magnitudes are expected to fail, as predicted."""
-    hard = magnitudes[magnitudes > eps]
+def predicted_items(
+    magnitudes: NDArray[np.float64], eps: float, delta: float, failure: Failure, *, locked: bool = False
+) -> int:
+    """Return the fewest candidates at which delta weights of these magnitudes are expected to fail, as predicted.
+
+    Args:
+        magnitudes: of the weights.
+        eps: tolerance; weights up to it are met by the empty subset.
+        delta: expected failures, > 0.
+        failure: of one weight.
+        locked: some candidates are kept whatever is chosen, so that the empty subset meets nothing for certain.
+    """
+    hard = magnitudes.reshape(-1) if locked else magnitudes[magnitudes > eps]
     if not hard.size:
         return 1
-    counts, edges = np.histogram(hard, bins=16, range=(0.0, float(hard.max())))
+    counts, edges = np.histogram(hard, bins=16, range=(0.0, max(eps, float(hard.max()))))
 
     def failures(items: int) -> float:
         levels = zip(counts.tolist(), edges[1:].tolist(), strict=True)

@@ -22,7 +22,7 @@ from strongticket.certificate import Domain
 from strongticket.constructions._burkholz2022most_layers import Layout, Work
 from strongticket.constructions._checks import check_budget, check_domain, check_items, check_one_of
 from strongticket.constructions._construction import AbstractConstruction, Construction, Plan, Progress
-from strongticket.constructions._copies import traits_of
+from strongticket.constructions._copies import UNIT, traits_of
 from strongticket.constructions._gadget import WEAKEST, Choice, HalfInputs
 from strongticket.constructions._grid import extended
 from strongticket.constructions.pensia2020optimal import _predicted_items as predicted_items
@@ -36,6 +36,7 @@ MOST_ITEMS: Final = 1 << 12
 LARGEST: Final = 40  # exponent: weights and inputs up to 2^40
 UNIT_BALL: Final = Domain.ball(1)
 QUICK: Final = 24  # candidates that are looked at first: solving many more takes ten times as long for each eight
+WIDEST: Final = 64  # exponent of the largest scale of a source
 FINEST: Final = -22  # exponent of the finest tolerance of plain weights, per unit of their law
 
 Items = Literal["theorem", "information-limit"]
@@ -58,7 +59,8 @@ class Burkholz2022Most(AbstractConstruction):
         delta: failure probability that sizes the source, in (0, 1).
         items: copies of each hidden neuron, and candidates of a weight of the first layer: a number >= 1; "theorem"
             (the explicit rigorous count, layer by layer: a subset for every weight exists with probability 1 - delta;
-            beyond 40 candidates the search by groups may miss it, and says so); or "information-limit" (the predicted
+            it speaks of no biases, nor of what cancels a sigmoid at 0; beyond 40 candidates the search by groups may
+            miss a subset, and says so); or "information-limit" (the predicted
             count at which delta weights of *this* target are expected to fail). Or a number for each layer: candidates
             of the first, then copies of each hidden layer.
         objective: "sparsest" (fewest kept weights within the tolerance, among the first 24 candidates if they have such
@@ -91,8 +93,14 @@ class Burkholz2022Most(AbstractConstruction):
 
     def __post_init__(self) -> None:
         check_budget(self.weight_eps, self.network_eps, self.delta)
-        for items in self.items if isinstance(self.items, tuple) else (self.items,):
-            check_items(items, ("theorem", "information-limit"), MOST_ITEMS)
+        if isinstance(self.items, tuple):
+            each: tuple[object, ...] = self.items
+            if any(isinstance(items, bool) or not isinstance(items, int) for items in each):
+                raise TypeError(f"items of the layers are a whole number each, got {each!r}")
+            for items in self.items:
+                check_items(items, ("theorem", "information-limit"), MOST_ITEMS)
+        else:
+            check_items(self.items, ("theorem", "information-limit"), MOST_ITEMS)
         check_domain(self.domain)
         check_one_of("objective", self.objective, ("sparsest", "min_error"))
 
@@ -165,7 +173,26 @@ class Burkholz2022Most(AbstractConstruction):
                     f"a tolerance of {eps:.3g} for the weights of layer {i} is finer than sums of random weights can "
                     f"tell, which are multiples of {finest / 2:.3g}; the finest is {finest:.3g}"
                 )
+        self._check_curved(target, scales[0], tolerances[0])
         return Layout.of(self, target, scales, tolerances, items)
+
+    def _check_curved(self, target: Target, scale: int, eps: float) -> None:
+        """Refuse a domain or a tolerance for which the nearly linear part of tanh or the sigmoid is too small."""
+        traits = traits_of(target.architecture.activation)
+        size = max(abs(self.domain.low), abs(self.domain.high), 1.0)
+        contraction = traits.contraction(size, eps)
+        second = scale + contraction - round(math.log2(traits.slope))  # what the first layer loses the second regains
+        if max(contraction, second) > WIDEST:
+            raise HypothesisError(
+                f"{target.architecture.activation} is linear within the tolerance {eps:.3g} only near 0, and inputs "
+                f"up to {size:.3g} take weights beyond 2^{WIDEST}: scale the inputs down, or allow a larger tolerance"
+            )
+        finest = math.ldexp(1.0, second - UNIT)  # of sums of halves of the second layer's weights, two of their units
+        if traits.intercept and eps < finest:
+            raise HypothesisError(
+                f"a tolerance of {eps:.3g} is finer than what cancels the sigmoid at 0 can tell; for inputs up to "
+                f"{size:.3g} and the largest weight 2^{scale} of layer 0 the finest is {finest:.3g}"
+            )
 
     def _sizes(self, target: Target, scales: Sequence[int]) -> tuple[list[float], list[int]]:
         """Return the tolerance and the candidates of each layer: from the last to the first, as each layer's problems
@@ -191,7 +218,9 @@ class Burkholz2022Most(AbstractConstruction):
                 tolerances[i] = _rounded_down(each)
             columns = len(self.halves(i, target)) if i == 0 else extended(layer).shape[1]
             problems = layer.weight.shape[0] * copies * columns
-            items[i] = self._items(layer, tolerances[i], problems, i, depth, reach)
+            halves = i == 0 and self.halves(0, target).signed
+            fold = traits_of(target.architecture.activation).fold if halves else 1.0  # both halves share the tolerance
+            items[i] = self._items(layer, tolerances[i] / fold, problems, i, depth, reach)
             gain *= bounds.amplification(layer.weight.shape[1], items[i], reach)
             copies = items[i]
         return tolerances, items

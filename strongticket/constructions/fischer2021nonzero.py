@@ -20,14 +20,15 @@ __all__ = ["with_gains"]
 def with_gains(ticket: Ticket, gains: Sequence[float]) -> Ticket:
     """Return the same mask on the same random network with layer l multiplied by gains[l]: a strict ticket again.
 
-    Its outputs are the product of all gains times as large, exactly.
+    Its outputs are the product of all gains times as large, exactly; in float32 too, where nothing overflows or becomes
+    subnormal.
 
     Args:
         ticket: a ticket in an MLP of ReLU, without dense values.
         gains: a positive power of two for each layer, so that no weight is rounded.
 
     Raises:
-        TypeError: no ticket in a ReLU MLP.
+        TypeError: no ticket in a ReLU MLP, one with dense values, or gains that are no numbers.
         ValueError: gains of another number or kind, or a scale beyond what sources have.
 
     >>> import torch
@@ -40,7 +41,10 @@ def with_gains(ticket: Ticket, gains: Sequence[float]) -> Ticket:
     """
     mlp = ticket.source.architecture
     if not isinstance(mlp, MLP) or not mlp.rectified or ticket.dense:
-        raise TypeError(f"gains are for tickets in a ReLU MLP without dense values, got {mlp.id}")
+        dense = f" with dense {sorted(ticket.dense)}" if ticket.dense else ""
+        raise TypeError(f"gains are for tickets in a ReLU MLP without dense values, got {mlp.id}{dense}")
+    if not all(isinstance(g, int | float) and not isinstance(g, bool) for g in gains):
+        raise TypeError(f"gains are numbers, one for each layer, got {list(gains)}")
     if len(gains) != mlp.depth or not all(g > 0 and math.isfinite(g) and math.frexp(g)[0] == 0.5 for g in gains):
         raise ValueError(f"expected {mlp.depth} positive powers of two, got {list(gains)}")
     overrides, product = [], 1.0

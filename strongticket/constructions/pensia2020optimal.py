@@ -91,8 +91,10 @@ class Pensia2020Optimal(AbstractConstruction):
         network_eps: tolerance of the whole network on the domain (or the unit ball, if that is larger), in (0, 1), for
             targets with |W_i|_2 <= 1: the theorem, whose domain is the unit ball.
         delta: failure probability that sizes the source, in (0, 1).
-        items: candidates per weight: a number >= 1; "theorem" (the explicit rigorous count: a subset for every weight
-            exists with probability 1 - delta; beyond 40 candidates the search by groups may miss it, and says so);
+        items: candidates per weight: a number >= 1; "theorem" (the explicit rigorous count: with so many candidates a
+            subset for every weight exists with probability 1 - delta; that the column-aware assignment fills every
+            place is no part of the proof, `LayerReport.fewest_items` tells; beyond 40 candidates the search by groups
+            may miss a subset, and says so);
             or "information-limit" (the predicted count at which delta weights of *this* target are expected to fail).
         assignment: "column-aware" (neurons serve the half-input they are best for) or "fixed" (the paper's blocks,
             half of whose neurons are dead).
@@ -245,7 +247,7 @@ class Pensia2020Optimal(AbstractConstruction):
             locked=self.locked,
             draws=self.draws,
         )
-        return predicted_items(magnitudes, eps, share, failure)
+        return predicted_items(magnitudes, eps, share, failure, locked=self.locked > 0)
 
     def _proved(self, problems: int, eps: float, largest: float) -> int:
         if self.draws > 1:

@@ -174,9 +174,14 @@ class Sreenivasan2022Finding(AbstractConstruction):
             bad = np.argwhere((units != np.rint(units)) | (np.abs(units) >= 2.0**MOST_BITS))
             if bad.size:
                 place = tuple(bad[0].tolist())
+                if units[place] == np.rint(units[place]):
+                    raise HypothesisError(
+                        f"{name}{list(place)} of the target is {float(numbers[place])!r}, not below 2^{MOST_BITS} "
+                        f"units of 2^-{self.bits}: take fewer bits, or rescale the target"
+                    )
                 raise HypothesisError(
-                    f"{name}{list(place)} of the target is {float(numbers[place])!r}, no multiple of 2^-{self.bits} "
-                    f"below 2^{MOST_BITS} of them: use models.quantized.quantise(target, {max(1, self.bits)})"
+                    f"{name}{list(place)} of the target is {float(numbers[place])!r}, no multiple of 2^-{self.bits}: "
+                    f"use models.quantized.quantise(target, {max(1, self.bits)})"
                 )
 
     def _unreached(self, index: int, wanted: Integers, found: Integers, halves: HalfInputs) -> NDArray[np.void]:

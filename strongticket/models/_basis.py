@@ -13,10 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["MAX_SIDE", "AbstractBasis", "mix", "sides"]
+__all__ = ["MAX_DIMENSIONS", "MAX_SIDE", "AbstractBasis", "mix", "sides"]
 
 MAX_SIDE = 1 << 20
 """The largest number that a size of a basis may be."""
+MAX_DIMENSIONS = 8
+"""The most sizes that one shape may have; ids are read up to here."""
 
 
 class AbstractBasis(ABC):
@@ -92,12 +94,14 @@ def sides(
     """Return one whole number for each dimension; a single one stands for all.
 
     Raises:
-        ValueError: another count, no whole numbers, or one out of range.
+        ValueError: another count, more than eight, no whole numbers, or one out of range.
     """
     numbers = (given,) * (1 if dimensions is None else dimensions) if isinstance(given, int) else tuple(given)
     whole = all(isinstance(number, int) and not isinstance(number, bool) for number in numbers)
     if not whole or any(not least <= number <= most for number in numbers):
         raise ValueError(f"{what} must be whole numbers in {least}..{most}, got {given!r}")
+    if len(numbers) > MAX_DIMENSIONS:
+        raise ValueError(f"{what} must be at most {MAX_DIMENSIONS} numbers, got {len(numbers)}")
     if dimensions is not None and len(numbers) != dimensions:
         raise ValueError(f"{what} has {len(numbers)} numbers for {dimensions} dimensions of positions: {given!r}")
     return numbers

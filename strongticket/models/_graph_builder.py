@@ -262,6 +262,8 @@ class Builder:
         if mode != "constant" or value not in (None, 0) or any(sides[: 2 * n]) or len(sides) != 2 * n + 2:
             self.refuse("pads positions; a graph pads channels here, and positions in its convolutions")
         before, after = sides[2 * n :]
+        if min(before, after) < 0:
+            self.refuse("cuts channels off (a negative pad), which a graph does not")
         last = self.steps[x.number - 1] if x.number else None
         if isinstance(last, Pad) and last.stride > 1 and not last.before + last.after:
             return self.add(Pad(before, after, last.stride, last.reads))  # a slice and a pad are one step

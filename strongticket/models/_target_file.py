@@ -35,7 +35,7 @@ _FORMAT = "strongticket-target/1"
 
 
 def fitting(architecture: AbstractArchitecture, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return copies of a target's weights, float32 or float64 and finite, in the order they were given.
+    """Return copies of a target's weights, float32 or float64 and finite, in the architecture's order.
 
     Raises:
         ValueError: shapes that do not fit, or a NaN or infinite weight, named with its place.
@@ -43,7 +43,7 @@ def fitting(architecture: AbstractArchitecture, weights: Mapping[str, Tensor]) -
     given = {name: tuple(value.shape) for name, value in weights.items()}
     if given != dict(architecture.shapes):
         raise ValueError(f"the weights {given} do not fit {architecture.id}: {dict(architecture.shapes)}")
-    return {name: checked(name, weights[name]) for name in given}
+    return {name: checked(name, weights[name]) for name in architecture.shapes}
 
 
 def checked(name: str, value: Tensor) -> Tensor:

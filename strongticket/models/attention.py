@@ -22,7 +22,7 @@ from strongticket.ticket import AbstractArchitecture
 
 __all__ = ["ATTENTION", "EMBEDDING", "POSITIONS", "Attention", "AttentionModule"]
 
-MAX_LAYERS, MAX_DIMENSION, MAX_INNER, MAX_LENGTH = 64, 4096, 1 << 24, 1 << 16
+MAX_LAYERS, MAX_DIMENSION, MAX_INNER, MAX_LENGTH, MAX_WIDTHS = 64, 4096, 1 << 24, 1 << 16, 64
 EMBEDDING: Final = "embedding"
 """State: [dim, patch], or [vocabulary, dim]."""
 POSITIONS: Final = "positions"
@@ -81,6 +81,8 @@ class Attention(AbstractArchitecture):
             check_whole(f"the width of a {what}", width, MAX_INNER)
         for width in (*self.hidden, *self.head):
             check_whole("a hidden width", width, MAX_INNER)
+        if max(len(self.hidden), len(self.head)) > MAX_WIDTHS:  # its id could not be read
+            raise ValueError(f"there are at most {MAX_WIDTHS} hidden widths, got {len(self.hidden)}, {len(self.head)}")
         check_whole("the number of classes", self.classes, MAX_CLASSES)
         if (self.patch == 0) == (self.vocabulary == 0):
             raise ValueError(
@@ -230,7 +232,7 @@ def _joined(widths: tuple[int, ...]) -> str:
 
 
 _NUMBER = r"([1-9]\d{0,7})"
-_WIDTHS = r"([1-9]\d{0,7}(?:\.[1-9]\d{0,7}){0,15})"
+_WIDTHS = r"([1-9]\d{0,7}(?:\.[1-9]\d{0,7}){0,63})"
 _NAME = re.compile(
     rf"attention-l{_NUMBER}-d{_NUMBER}-h{_NUMBER}-k{_NUMBER}-v{_NUMBER}(?:-f{_WIDTHS})?(?:-o{_WIDTHS})?"
     rf"(?:-p{_NUMBER}|-w{_NUMBER})(?:-t{_NUMBER})?((?:-[1-9]|\+).*)?",

@@ -132,12 +132,21 @@ class AttentionTarget:
 
         The logits' matrices become 4^power times smaller, the head's first one 2^power times; what is added to tokens
         keeps its matrices. For targets whose logits' matrices are too large to be reached.
+
+        Raises:
+            ValueError: a weight would leave the range of its floating-point type.
         """
+        if isinstance(power, bool) or not isinstance(power, int) or abs(power) > 1000:
+            raise ValueError(f"the power is a whole number in -1000..1000, got {power!r}")
         grow, shrink = 2.0**power, 2.0**-power
         factors = {EMBEDDING: grow, POSITIONS: grow, "head.0.weight": shrink}
         for block in range(self.architecture.layers):
             factors |= {self.architecture.name(block, part): shrink for part in ("query", "key")}
         weights = {name: value * factors.get(name, 1.0) for name, value in self.weights.items()}
+        for name, value in self.weights.items():
+            factor = factors.get(name, 1.0)
+            if not torch.equal(weights[name] / factor, value):
+                raise ValueError(f"2^{power} is too far: {name} times {factor:g} leaves the range of its numbers")
         return replace(self, weights=weights)
 
     @cached_property

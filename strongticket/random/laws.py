@@ -412,7 +412,7 @@ def law(name: str) -> AbstractLaw:
     if name not in LAWS and (member := quantized.family(name) or sparse.family(name)) is not None:
         return member
     if name not in LAWS:
-        raise ValueError(f"law: expected one of {', '.join(LAWS)}, got {name!r}")
+        raise ValueError(f"law: expected one of {', '.join(LAWS)}, quantized<bits>, sparse<k of 512>, got {name!r}")
     return LAWS[name]
 
 

@@ -164,6 +164,13 @@ def test_the_predicted_failure_of_locked_candidates_is_simulated() -> None:
     assert 0.5 * np.mean(found) < predicted < 2 * np.mean(found)
 
 
+def test_extreme_numbers_do_not_overflow() -> None:
+    assert xiong2022perturbation.items_counted(1e-300, 0.0, 1e300) == 1994
+    items = diffenderfer2021multiprize.items_exact(5, 10**12, 1e-300)
+    tail = [Fraction(10**12 * sum(math.comb(n, k) for k in range(5)), 2**n) for n in (items, items - 1)]
+    assert tail[0] <= Fraction(1e-300) < tail[1]
+
+
 @given(st.integers(0, 40), st.integers(1, 1000), st.floats(1e-9, 0.5))
 @settings(max_examples=40)
 def test_signs_needed_are_the_least(largest: int, problems: int, delta: float) -> None:
@@ -227,6 +234,17 @@ def test_a_perturbed_subset_meets_its_interval_and_counting_holds() -> None:
         (lambda: diffenderfer2021multiprize.items_exact(-1, 1, 0.1), "K >= 0"),
         (lambda: chijiwa2021pruning.items_for_network(1, 0.1, 0.1, draws=0), "draws must be"),
         (lambda: xiong2022perturbation.items_counted(0.0, 0.1, 1.0), "eps > 0"),
+        (lambda: xiong2022perturbation.items_counted(0.1, 0.1, math.inf), "finite eps > 0"),
+        (
+            lambda: gadhikar2023random.item_plan(1, 0.1, 0.1, edges=0.5, assignment="column"),
+            "'fixed' or 'column-aware'",
+        ),  # type: ignore[arg-type]
+        (
+            lambda: otsuka2025partially.items_for_network(5, 0.1, 0.1, locked=0.5, max_target=math.nan),
+            "max_target must",
+        ),
+        (lambda: otsuka2025partially.opposing_sum(-1, 0.1, 0.1), "items >= 0"),
+        (lambda: diffenderfer2021multiprize.items_exact(2.5, 1, 0.1), "whole number"),  # type: ignore[arg-type]
     ],
 )
 def test_refusals(call: object, message: str) -> None:

@@ -257,3 +257,49 @@ def test_each_part_of_the_bound_is_needed_and_not_far_off(wrong: str, seed: int)
         assert at.per_output.max() <= bounds.per_output.max() * (1 + 1e-9)
         assert (high - low <= 1e-9).all()
         assert (low <= high).all()
+
+
+@pytest.mark.parametrize("domain", [Domain.box(0, 0), Domain.box(1e-310, 2e-310), Domain.ball(1e-200)])
+@pytest.mark.parametrize("size", [0.0, 1e-30, 0.4])
+def test_subnormal_domains_and_weights_have_certificates(domain: Domain, size: float) -> None:
+    net = Attention(2, 2, 2, 1, 2, (1,), (1,), patch=3, length=2, classes=2)
+    ticket, target = build(net, seed=0, items=3, size=size)
+    report = examine_attention(ticket, target, domain)
+    found = sample_attention(report, trials=50, ascent_steps=3)
+    assert found.error <= report.maximum.error * (1 + 1e-9) + 1e-15
+
+
+def test_margins_of_inputs_beyond_float64_prove_nothing_and_do_not_warn() -> None:
+    ticket, target = build(NETS[0], seed=0, items=4)
+    report = examine_attention(ticket, target, Domain.box(0, 1))
+    margins = attention_margins(report, np.full((1, 2, 2), 1e160))
+    assert np.isinf(margins.bound).all()
+    assert not margins.proved.any()
+
+
+def test_margins_of_no_inputs_are_empty_and_misfits_are_named() -> None:
+    ticket, target = build(NETS[0], seed=0, items=4)
+    report = examine_attention(ticket, target, Domain.box(0, 1))
+    assert attention_margins(report, np.zeros((0, 3, 2))).fraction == 1.0
+    with pytest.raises(ValueError, match=r"got shape \(4,\)"):
+        attention_margins(report, np.zeros(4))
+    with pytest.raises(ValueError, match="cut into tokens of 2"):
+        attention_margins(report, np.zeros((1, 0, 2)))
+    ticket, target = build(NETS[4], seed=0, items=4)
+    words = examine_attention(ticket, target)
+    assert len(attention_margins(words, np.zeros((0, 3), dtype=np.int64)).bound) == 0
+    with pytest.raises(ValueError, match="T >= 1"):
+        attention_margins(words, np.zeros((1, 0), dtype=np.int64))
+    with pytest.raises(ValueError, match=r"words are 0\.\.3, got 0\.\.4"):
+        attention_margins(words, np.array([[0, 4]]))
+    with pytest.raises(ValueError, match="1 or more tokens"):
+        sample_attention(words, tokens=-1)
+
+
+@pytest.mark.parametrize("size", [1e160, 1e300])
+def test_weights_whose_products_overflow_are_refused(size: float) -> None:
+    ticket, target = build(NETS[0], seed=0, items=4)
+    weights = {name: target.weights[name].double() for name in target.architecture.shapes}
+    large = AttentionTarget(NETS[0], {**target.weights, **{name: value * size for name, value in weights.items()}})
+    with pytest.raises(ValueError, match="overflows float64"):
+        certify_attention(ticket, large, Domain.box(0, 1))

@@ -14,7 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from strongticket.certificate import Domain, Rigor
+from strongticket.certificate import Certificate, Domain, Rigor
 from strongticket.certify import (
     CollapsedLayer,
     DifferenceIntervals,
@@ -657,3 +657,45 @@ def test_other_targets_are_refused() -> None:
     other = GraphTarget(Graph((1, 3, 3), tuple(steps)), target.weights)
     with pytest.raises(ValueError, match=r"from step 6 on: average2x2 .* instead of max2x2"):
         certify(ticket, other, Domain.box(0, 1))
+
+
+def test_what_is_no_target_is_refused() -> None:
+    ticket, _ = small(np.random.default_rng(0), 0.1)
+    with pytest.raises(TypeError, match=r"got Linear: read a module with Target.from_module"):
+        certify(ticket, torch.nn.Linear(2, 1), Domain.box(0, 1))  # type: ignore[arg-type]
+
+
+def test_margins_take_the_mlp_target_that_the_report_was_asked_about() -> None:
+    mlp = Target(MLP((3, 2)), {"layers.0.weight": torch.tensor([[0.25, 0.0, 1.0], [-0.5, 1.0, 0.0]])})
+    wide, _ = GraphTarget.from_target(mlp).architecture.widened({0: 4})
+    source = Source(wide, 0)
+    empty = Ticket(source, Mask.full(source.shapes, kept=False))  # computes 0
+    found = examine(empty, mlp, Domain.box(0, 1))
+    told = margins(found, mlp, np.zeros((1, 3)))
+    assert told.bound.tolist() == [0.0]
+    other = Target(MLP((3, 2)), {"layers.0.weight": torch.zeros(2, 3)})
+    with pytest.raises(ValueError, match="report is of target"):
+        margins(found, other, np.zeros((1, 3)))
+
+
+@pytest.mark.parametrize("look", [sample, attack])
+def test_a_point_is_looked_at_and_a_domain_beyond_float64_is_refused(look: Callable[..., Certificate]) -> None:
+    ticket, target = small(np.random.default_rng(0), 0.1)
+    for point in (Domain(0.5, 0.5), Domain(0.5, 0.5, 3.0), Domain(0.0, 0.0, 3.0)):
+        found = look(ticket, target, point).error
+        exact = exact_difference(ticket, target, np.full((1, 9), point.low))[0]
+        assert found == pytest.approx(float(max(map(abs, exact))), rel=1e-9)
+        assert found > 0
+    with pytest.raises(ValueError, match=r"below 2\^1000"):
+        look(ticket, target, Domain.box(-1.7e308, 1.7e308))
+
+
+def test_attacks_see_at_every_scale_what_they_see_at_one() -> None:
+    graph = Graph((4,), (Affine(Pointwise(), 4, 3), Rectify(), Affine(Pointwise(), 3, 2)))
+    target = GraphTarget(
+        graph, {name: torch.linspace(-1, 2, math.prod(shape)).reshape(shape) for name, shape in graph.shapes.items()}
+    )
+    source = Source(graph.widened({0: 1, 2: 1})[0], 0)
+    empty = Ticket(source, Mask.full(source.shapes, kept=False))  # computes 0, so the difference scales
+    found = [attack(empty, target, Domain.ball(r), restarts=1, steps=20).error / r for r in (1.0, 1e-50, 1e45)]
+    assert found == pytest.approx([found[0]] * 3, rel=1e-5)

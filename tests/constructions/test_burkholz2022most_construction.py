@@ -191,3 +191,47 @@ def test_bad_input_is_refused() -> None:
         Burkholz2022Most()
     with pytest.raises(TypeError, match="a target is"):
         Burkholz2022Most(weight_eps=0.1).plan("lenet")  # type: ignore[arg-type]
+
+
+def test_leaky_halves_share_the_tolerance_in_the_theorem_s_count() -> None:
+    """Each half has only eps/(1 + slope), so its candidates are those of that tolerance."""
+    leaky, relu = (draw((2, 2, 1), kind, bias=False) for kind in ("leaky", "relu"))
+    fold, signed, unsigned = 1.01, [], []
+    for eps in np.linspace(0.01, 0.2, 12):
+        method = Burkholz2022Most(weight_eps=float(eps), items="theorem", domain=BOX)
+        # the second layer's count, which sets the rows of the first, has the same tolerance in both
+        assert method.plan(leaky).items[1] == method.plan(relu).items[1]
+        signed.append(method.plan(leaky).items[0] - method.plan(relu).items[0])
+        positive = Burkholz2022Most(weight_eps=float(eps), items="theorem", domain=Domain.box(0, 1))
+        unsigned.append(positive.plan(leaky).items[0] - positive.plan(relu).items[0])
+    assert traits_of("leaky").fold == fold
+    assert min(signed) >= 0
+    assert max(signed) > 0
+    assert set(unsigned) == {0}
+
+
+def test_items_of_each_layer_are_numbers() -> None:
+    with pytest.raises(TypeError, match="whole number each"):
+        Burkholz2022Most(weight_eps=0.1, items=("theorem", 3))  # type: ignore[arg-type]
+
+
+def test_a_sigmoid_whose_intercept_cannot_be_cancelled_finely_enough_is_refused_by_the_plan() -> None:
+    target = draw((2, 2, 1), "sigmoid")
+    with pytest.raises(HypothesisError, match="cancels the sigmoid at 0"):
+        Burkholz2022Most(weight_eps=2e-5, items=6, domain=BOX).plan(target)
+    for eps in (1e-3, 3e-4, 1e-4, 5e-5):  # what the plan takes is built
+        method = Burkholz2022Most(weight_eps=eps, items=6, domain=BOX)
+        try:
+            method.plan(target)
+        except HypothesisError:
+            assert eps < 3e-4
+            continue
+        found = method.construct(target)
+        assert found.best.matches(found.best.module())
+
+
+@pytest.mark.parametrize("kind", ["tanh", "sigmoid"])
+def test_inputs_too_large_for_a_curved_activation_are_refused_by_the_plan(kind: PerceptronActivation) -> None:
+    method = Burkholz2022Most(weight_eps=0.1, items=6, domain=Domain.box(-1e30, 1e30))
+    with pytest.raises(HypothesisError, match="scale the inputs down"):
+        method.plan(draw((2, 2, 1), kind))

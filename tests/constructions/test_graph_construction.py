@@ -12,6 +12,7 @@ from torch import nn
 
 from strongticket import Domain
 from strongticket.bounds import HypothesisError
+from strongticket.bounds import get as get_bound
 from strongticket.certificate import Rigor
 from strongticket.certify import attack, certify, sample
 from strongticket.constructions import (
@@ -344,3 +345,30 @@ def test_windows_share_out_the_neurons(signed: bool, bias: bool) -> None:
         assert pool.neurons[column][pool.u[column] != 0].tolist() == neurons.tolist()
         offered = pair.incoming(0, width)[neurons, column] * halves.signs[column]
         assert pool.u[column][pool.u[column] != 0].tolist() == offered.tolist()
+
+
+def test_what_is_given_beside_a_target_must_fit_and_other_targets_are_named() -> None:
+    mlp = Target(MLP((2, 1)), {"layers.0.weight": torch.tensor([[0.5, -0.25]])})
+    with pytest.raises(ValueError, match=r"reads inputs of shape \(2,\), got \(1, 2\)"):
+        dacunha2022proving.construct(mlp, (1, 2), weight_eps=0.1)
+    assert dacunha2022proving.construct(mlp, (2,), weight_eps=0.1).largest_error <= 0.1
+    with pytest.raises(TypeError, match=r"got Target.*GraphTarget\.from_target for a Target"):
+        DaCunha2022Proving(weight_eps=0.1).construct(mlp)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("size", [0.0, 1.0, 4.0])
+def test_the_networks_tolerance_pays_for_biases_and_the_bound_without_them_does_not(size: float) -> None:
+    """Two layers of norm 1 with a bias between them, every number off by the tolerance, upward."""
+    steps = (Affine(Pointwise(), 1, 1, bias=True), Rectify(), Affine(Pointwise(), 1, 1))
+    weights = {"steps.0.weight": 1.0, "steps.0.bias": size, "steps.2.weight": 1.0}
+    shapes = Graph((1,), steps).shapes
+    target = GraphTarget(
+        Graph((1,), steps), {name: torch.full(shapes[name], x, dtype=torch.float64) for name, x in weights.items()}
+    )
+
+    def off(eps: float) -> float:
+        return (1 + eps + size + eps) * (1 + eps) - (1 + size)
+
+    assert off(DaCunha2022Proving(network_eps=0.1).plan(target).weight_eps[0]) <= 0.1
+    plain = get_bound("ferbach2023general.coefficient_eps")(eps=0.1, L=2, n_in=1, basis_norm=1)
+    assert (off(plain) <= 0.1) == (size == 0)

@@ -166,6 +166,17 @@ def test_fewer_items_do_with_more_draws_and_more_are_needed_with_fewer_edges() -
     assert items() < items(locked=0.1) < items(locked=0.25)
 
 
+@pytest.mark.parametrize("scale", [0.0, 0.005])
+def test_small_weights_need_candidates_where_edges_are_locked(scale: float) -> None:
+    """The empty subset leaves the locked sum, so that weights within the tolerance are no easier than others."""
+    target = target_of(6, 5, scale=scale)
+    for locked in (0.1, 0.25):
+        options: dict[str, Any] = {"weight_eps": 0.02, "delta": 0.1, "locked": locked, "domain": BOX}
+        assert Pensia2020Optimal(**options).plan(target).items[0] > 8
+        assert sum(len(construct(target, seed=s, **options).unreached) for s in range(10)) <= 4
+    assert Pensia2020Optimal(weight_eps=0.02, domain=BOX).plan(target).items == (1,)
+
+
 def test_theorem_counts_with_options() -> None:
     target = target_of(2, 2)
     for option in ({"edges": 0.5}, {"locked": 0.25}, {"edges": 0.5, "locked": 0.1}):
@@ -267,6 +278,8 @@ def test_gains_multiply_the_outputs_and_keep_the_mask() -> None:
     init = Init(overrides=tuple((n, law, 4.0) for n, law, _ in wrong.source.init.overrides if n.endswith("weight")))
     unscaled = Ticket(Source(wrong.source.architecture, wrong.source.seed, init), result.best.mask)
     assert not torch.allclose(unscaled.module()(x), result.best.module()(x) * 4.0**4)
+    with pytest.raises(TypeError, match="gains are numbers"):
+        with_gains(result.best, ("2", 1, 1, 1))  # type: ignore[arg-type]
     for bad in ((1.0,), (3.0, 1, 1, 1), (-2.0, 1, 1, 1), (0.0, 1, 1, 1)):
         with pytest.raises(ValueError, match="positive powers of two"):
             with_gains(result.best, bad)

@@ -171,3 +171,21 @@ def test_tickets_of_attention_are_read_back_from_files() -> None:
     ticket = Ticket(source, Mask.full(source.shapes), net.initial_state())
     assert loads(dumps(ticket)) == ticket
     assert ticket.matches(ticket.module())
+
+
+def test_as_many_widths_as_a_source_can_have_are_named_and_more_are_refused() -> None:
+    deep = Attention(1, 4, 1, 2, 2, (3,) * 17, (2,) * 64, patch=4)
+    assert architecture(deep.id) == deep
+    for hidden, head in (((3,) * 65, ()), ((), (3,) * 65)):
+        with pytest.raises(ValueError, match="at most 64 hidden widths"):
+            Attention(1, 4, 1, 2, 2, hidden, head, patch=4)
+
+
+@pytest.mark.parametrize("power", [-1000, -130, 130, 1000])
+def test_a_change_of_units_that_would_round_is_refused(power: int) -> None:
+    net = Attention(1, 4, 1, 2, 2, patch=4, length=2)
+    target = AttentionTarget(net, _weights(net))
+    with pytest.raises(ValueError, match="is too far"):
+        target.scaled(power)
+    with pytest.raises(ValueError, match="whole number"):
+        target.scaled(10 * power)

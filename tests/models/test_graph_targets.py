@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from strongticket.models import MLP, Graph, GraphTarget, Pad, Target, architecture, load_target
+from strongticket.models import MLP, Affine, Graph, GraphTarget, Pad, Pointwise, Target, architecture, load_target
 from strongticket.models.grammar import AbstractImageArchitecture
 from strongticket.testing import targets
 
@@ -289,6 +289,7 @@ def hooked(module: nn.Module) -> nn.Module:
         (Calls(lambda x: x[0]), TypeError, "picks parts"),
         (Calls(lambda x: F.pad(x, (1, 1))), TypeError, "pads positions"),
         (Calls(lambda x: F.pad(x, (0, 0, 0, 0, 1, 1), value=1.0)), TypeError, "pads positions"),
+        (Calls(lambda x: F.pad(x, (0, 0, 0, 0, -1, 1))), TypeError, "the operation pad .*cuts channels off"),
         (Calls(F.dropout), TypeError, "at random whenever"),
         (Calls(lambda x: x.mean(1)), TypeError, "mean over all positions"),
         (Calls(lambda x: x.view(2, -1)), TypeError, "flattens all but the batch"),
@@ -387,3 +388,11 @@ def test_numbers_of_two_types_run_in_the_larger() -> None:
     assert mixed.module()(torch.zeros(1, 1, 4, 4)).dtype == torch.float64
     assert isinstance(mixed.architecture, Graph)
     assert mixed.largest == max(float(value.abs().max()) for value in weights.values())
+
+
+def test_one_network_has_one_digest_in_whatever_order_its_numbers_come() -> None:
+    graph = Graph((2,), (Affine(Pointwise(), 2, 2, bias=True),))
+    weights = {"steps.0.weight": torch.ones(2, 2, 1), "steps.0.bias": torch.zeros(2)}
+    one, other = (GraphTarget(graph, dict(sorted(weights.items(), reverse=back))) for back in (False, True))
+    assert list(one.weights) == list(other.weights) == list(graph.shapes)
+    assert one.digest == other.digest

@@ -300,3 +300,16 @@ def test_thin_layers_take_the_memory_of_what_they_keep() -> None:
          torch.relu(x[:, 0] * first[2]) * second[2]], dim=1,
     )  # fmt: skip
     assert torch.allclose(sparse_module(ticket)(x), wanted)
+
+
+def test_shapes_of_more_sizes_than_an_id_can_say_are_refused() -> None:
+    """What is made can be saved, and what is saved must be read again."""
+    made = Graph((1,) * 8, (Affine(Pointwise((1,) * 7), 1, 1),))
+    assert architecture(made.id) == made
+    for make in (
+        lambda: Graph((1,) * 9, (Rectify(),)),
+        lambda: Pointwise((1,) * 9),
+        lambda: MatrixBasis(np.ones((1, 1, 1)), inputs=(1,) * 9),
+    ):
+        with pytest.raises(ValueError, match="at most 8 numbers, got 9"):
+            make()

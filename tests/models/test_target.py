@@ -133,3 +133,10 @@ def test_pickles_are_not_run(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not a readable target file"):
         Target.load(tmp_path / "t.pt")
     assert not (tmp_path / "ran").exists()
+
+
+def test_one_network_has_one_digest_in_whatever_order_its_numbers_come() -> None:
+    target = Target.from_module(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)))
+    backwards = Target(target.architecture, dict(reversed(list(target.weights.items()))))
+    assert backwards.digest == target.digest
+    assert list(backwards.weights) == list(target.architecture.shapes)

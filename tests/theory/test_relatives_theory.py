@@ -44,7 +44,7 @@ def test_the_status_says_what_is_ours(key: str) -> None:
         ("gadhikar2023random.links", 400, {"p": 0.9, "links": 10, "delta": 0.2}),
         ("gadhikar2023random.tickets", 25, {}),
         ("gadhikar2023random.tickets", 10, {"assignment": "fixed", "sizes": "2-1", "eps": 0.5}),
-        ("gadhikar2023random.floor", 400, {}),
+        ("gadhikar2023random.floor", 1200, {}),
         ("otsuka2025partially.locked", 60, {}),
         ("otsuka2025partially.locked", 30, {"locked": 0.5, "eps": 0.2}),
         ("chijiwa2021pruning.single_hit", 400, {}),
@@ -68,7 +68,8 @@ def test_the_claims_hold(key: str, trials: int, params: dict[str, Any]) -> None:
     [
         ("gadhikar2023random.links", 60, {"factor": 1.5}),
         ("gadhikar2023random.tickets", 10, {"items": 6}),
-        ("gadhikar2023random.floor", 400, {"factor": 2.8}),
+        ("gadhikar2023random.floor", 200, {"factor": 64.0}),
+        ("gadhikar2023random.floor", 400, {"factor": 2.8, "items": 8, "eps": 0.1}),
         ("otsuka2025partially.locked", 30, {"items": 12}),
         ("chijiwa2021pruning.single_hit", 200, {"factor": 2.0}),
         ("chijiwa2021pruning.retries", 60, {"items": 2}),
@@ -118,7 +119,7 @@ def test_the_floor_is_met_where_everything_is_absent() -> None:
     [
         ("gadhikar2023random.links", {"p": 1.0}, r"p must lie in \(0, 1\)"),
         ("gadhikar2023random.tickets", {"edges": 0.3}, "multiple of 1/512"),
-        ("gadhikar2023random.floor", {"target": 0.05}, "target must lie beyond eps"),
+        ("gadhikar2023random.floor", {"target": 0.02}, "target must lie beyond eps"),
         ("gadhikar2023random.floor", {"factor": 100.0}, "nothing to falsify"),
         ("otsuka2025partially.locked", {"locked": 0.0}, "locked must lie in"),
         ("chijiwa2021pruning.retries", {"draws": 0}, "draws must be an integer"),
