@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from strongticket.constructions._construction import LayerReport
-from strongticket.constructions._gadget import TOGETHER, WEAKEST, Choice, HalfInputs, Pool, _prune_rows, rows_at_once
+from strongticket.constructions._gadget import TOGETHER, WEAKEST, Choice, HalfInputs, Pool, prune_rows, rows_at_once
 from strongticket.constructions._grid import PRODUCTS
 from strongticket.models import Attention, AttentionTarget, Layer
 from strongticket.ticket import Mask, Source
@@ -209,7 +209,7 @@ def prune(
     step = rows_at_once(8 * len(product.halves) * min(items, TOGETHER))
     for start in range(0, len(wanted), step):
         here = slice(start, start + step)
-        chosen[here], errors[here] = _prune_rows(second[here], pool, wanted[here], tolerance, choose, seconds)
+        chosen[here], errors[here] = prune_rows(second[here], pool, wanted[here], tolerance, choose, seconds)
     count = kept.add(product, product.units(source), pool, chosen)
     failed = PRODUCTS.unreached(index, product.halves, layer, errors, tolerance)
     plain, alive = PRODUCTS.plain(errors), np.abs(pool.u[pool.u != 0])

@@ -19,11 +19,11 @@ from strongticket.constructions._gadget import (
     Pool,
     assign_column_aware,
     prune_in_blocks,
+    prune_rows,
     rows_at_once,
     spare_neurons,
     stage,
 )
-from strongticket.constructions._gadget import _prune_rows as prune_rows
 from strongticket.constructions._grid import Grid
 from strongticket.models import MLP, Layer, Target
 from strongticket.ticket import Init, Mask, Source

@@ -36,6 +36,7 @@ __all__ = [
     "assign_fixed",
     "prune_in_blocks",
     "prune_pair",
+    "prune_rows",
     "rows_at_once",
     "spare_neurons",
     "stage",
@@ -354,7 +355,7 @@ def prune_pair(
     def solve(
         v: NDArray[np.int32], here: slice, seconds: dict[str, float]
     ) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:  # fmt: skip
-        return _prune_rows(v, pool, targets[here], tolerance, choose, seconds)
+        return prune_rows(v, pool, targets[here], tolerance, choose, seconds)
 
     return prune_in_blocks(pair, pool, rows, solve, progress)
 
@@ -414,7 +415,7 @@ def prune_in_blocks(
     return PrunedPair(mask, errors, seconds)
 
 
-def _prune_rows(
+def prune_rows(
     v: NDArray[np.int32],  # [rows, width]
     pool: Pool,
     targets: NDArray[np.int64],  # [rows, columns]

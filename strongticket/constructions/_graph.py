@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from strongticket import subsetsum
-from strongticket.bounds import HypothesisError, lueker1998exponentially
+from strongticket.bounds import HypothesisError
 from strongticket.bounds import pensia2020optimal as bounds
 from strongticket.bounds.lueker1998exponentially import LawName
 from strongticket.certificate import Domain
@@ -29,7 +29,6 @@ from strongticket.constructions._checks import check_budget, check_domain, check
 from strongticket.constructions._construction import UNREACHED, Construction, LayerReport, Plan, Progress
 from strongticket.constructions._gadget import (
     WEAKEST,
-    Choice,
     Pool,
     PrunedPair,
     assign_column_aware,
@@ -39,7 +38,7 @@ from strongticket.constructions._gadget import (
 )
 from strongticket.constructions._graph_layers import Coefficients, GraphPair, coefficients, tolerance_for
 from strongticket.constructions._grid import PRODUCTS, shifted
-from strongticket.constructions._variants import predicted_items
+from strongticket.constructions._prediction import chooser, predicted_items_of
 from strongticket.constructions.pensia2020optimal import MOST_ITEMS
 from strongticket.models import Target
 from strongticket.models.bases import Convolution, Pointwise
@@ -207,8 +206,7 @@ class AbstractGraphConstruction(ABC):
         scale = 1.0 if fixed else max(WEAKEST, 1 - 2 / (rivals + 1))  # mean of the best of so many uniforms
         share = self.delta * magnitudes.size / problems
         law: LawName = "half_product" if fixed else "uniform"
-        predict = lueker1998exponentially.failure_predicted
-        return predicted_items(magnitudes, eps, share, lambda n, z: predict(n, eps, law=law, target=z, scale=scale))
+        return predicted_items_of(magnitudes, eps, share, law, scale)
 
     def _group(
         self, pair: GraphPair, layer: Coefficients, items: int, tolerance: int, progress: Any
@@ -221,16 +219,8 @@ class AbstractGraphConstruction(ABC):
             pool = assign_fixed(pair, items)
         seconds = time.perf_counter() - clock
         wanted = PRODUCTS.wanted(pair.halves, layer.rows(pair.number))
-        pruned = prune_pair(pair, pool, wanted, tolerance, self._choose(tolerance), progress)
+        pruned = prune_pair(pair, pool, wanted, tolerance, chooser(self.objective, tolerance, self.backend), progress)
         return pool, PrunedPair(pruned.mask, pruned.errors, {"assign": seconds, **pruned.seconds})
-
-    def _choose(self, tolerance: int) -> Choice:
-        def choose(items: NDArray[np.int64], targets: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-            eps = tolerance if self.objective == "sparsest" else None
-            sums = subsetsum.solve(items, targets, objective=self.objective, eps=eps, backend=self.backend)
-            return sums.mask, sums.error
-
-        return choose
 
 
 def graph_target(target: GraphTarget | Target | nn.Module, inputs: Sequence[int] | None = None) -> GraphTarget:

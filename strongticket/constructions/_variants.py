@@ -17,14 +17,13 @@ from strongticket.bounds._laws import get_law
 from strongticket.bounds.gadhikar2023random import failure_thinned
 from strongticket.bounds.lueker1998exponentially import LawName
 from strongticket.constructions._gadget import TOGETHER, Choice, Pool, spare_neurons
+from strongticket.constructions._prediction import Failure
 
 __all__ = [
-    "Failure",
     "Picked",
     "Solved",
     "kept_of",
     "predicted_failure",
-    "predicted_items",
     "products",
     "solve_live",
     "solve_together",
@@ -33,9 +32,6 @@ __all__ = [
 
 HALF = 1 << 45
 """1/2 on the grid of products."""
-
-Failure = Callable[[int, float], float]
-"""(candidates, magnitude of the target) -> predicted probability that no subset is within the tolerance."""
 
 
 @final
@@ -190,37 +186,3 @@ def predicted_failure(
         return once if draws == 1 else once**draws
 
     return failure
-
-
-def predicted_items(
-    magnitudes: NDArray[np.float64], eps: float, delta: float, failure: Failure, *, locked: bool = False
-) -> int:
-    """Return the fewest candidates at which delta weights of these magnitudes are expected to fail, as predicted.
-
-    Args:
-        magnitudes: of the weights.
-        eps: tolerance; weights up to it are met by the empty subset.
-        delta: expected failures, > 0.
-        failure: of one weight.
-        locked: some candidates are kept whatever is chosen, so that the empty subset meets nothing for certain.
-    """
-    hard = magnitudes.reshape(-1) if locked else magnitudes[magnitudes > eps]
-    if not hard.size:
-        return 1
-    counts, edges = np.histogram(hard, bins=16, range=(0.0, max(eps, float(hard.max()))))
-
-    def failures(items: int) -> float:
-        levels = zip(counts.tolist(), edges[1:].tolist(), strict=True)
-        return math.fsum(n * failure(items, z) for n, z in levels if n)
-
-    low, high = 0, 8
-    while failures(high) > delta:
-        low, high = high, 2 * high
-        if high > 1024:
-            raise ValueError(
-                f"eps = {eps} and delta = {delta} would need more than {high} candidates per weight: loosen them"
-            )
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if failures(middle) > delta else (low, middle)
-    return high

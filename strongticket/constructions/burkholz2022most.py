@@ -25,7 +25,7 @@ from strongticket.constructions._construction import AbstractConstruction, Const
 from strongticket.constructions._copies import UNIT, traits_of
 from strongticket.constructions._gadget import WEAKEST, Choice, HalfInputs
 from strongticket.constructions._grid import extended
-from strongticket.constructions.pensia2020optimal import _predicted_items as predicted_items
+from strongticket.constructions._prediction import predicted_items_of
 from strongticket.models import Layer, Target
 from strongticket.ticket import Mask, Ticket
 
@@ -234,7 +234,7 @@ class Burkholz2022Most(AbstractConstruction):
             largest = 1.0 if magnitudes.any() else 0.0  # in units of their law
             return bounds.items_for_layer(problems, eps, self.delta / depth, largest, WEAKEST if index == 0 else 1.0)
         scale = 1.0 if index else max(WEAKEST, 1 - 2 / (layer.weight.shape[1] + 1))
-        return predicted_items(magnitudes, eps, self.delta / depth * magnitudes.size / problems, "uniform", scale)
+        return predicted_items_of(magnitudes, eps, self.delta / depth * magnitudes.size / problems, "uniform", scale)
 
     def halves(self, index: int, target: Target) -> HalfInputs:
         """Return the half-inputs that the first pair serves (index 0), or the inputs of a later layer."""

@@ -28,9 +28,9 @@ from strongticket.certificate import Domain
 from strongticket.constructions._attention import Kept, Product, products, prune, widened
 from strongticket.constructions._checks import REACH, check_budget, check_domain, check_items, check_one_of
 from strongticket.constructions._construction import AbstractConstruction, Construction, Plan, Progress
-from strongticket.constructions._gadget import TOGETHER, WEAKEST, Choice, spare_neurons
+from strongticket.constructions._gadget import TOGETHER, WEAKEST, spare_neurons
 from strongticket.constructions._grid import PRODUCTS
-from strongticket.constructions.pensia2020optimal import _predicted_items
+from strongticket.constructions._prediction import chooser, predicted_items_of
 from strongticket.models import Attention, AttentionTarget
 from strongticket.ticket import Init, Source, Ticket
 
@@ -131,7 +131,7 @@ class Otsuka2025Attention(AbstractConstruction):
                 items=plan.items[i],
                 assignment=self.assignment,
                 eps=plan.weight_eps[i],
-                choose=self._choose(PRODUCTS.tolerance(plan.weight_eps[i])),
+                choose=chooser(self.objective, PRODUCTS.tolerance(plan.weight_eps[i]), self.backend),
             )
             reports.append(report)
             unreached.append(failed)
@@ -187,18 +187,10 @@ class Otsuka2025Attention(AbstractConstruction):
             law = "product" if product.linear else "half_product"
         best = (1 if product.linear else 2) / (len(product.halves) + 1)  # mean of the largest of so many is 1 - best
         scale = 1.0 if fixed else max(WEAKEST, 1 - best)
-        return _predicted_items(magnitudes, eps, self.delta * magnitudes.size / problems, law, scale)
+        return predicted_items_of(magnitudes, eps, self.delta * magnitudes.size / problems, law, scale)
 
     def _width(self, product: Product, items: int) -> int:
         return len(product.halves) * items + (spare_neurons(items) if self.assignment == "column-aware" else 0)
-
-    def _choose(self, tolerance: int) -> Choice:
-        def choose(items: NDArray[np.int64], targets: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-            eps = tolerance if self.objective == "sparsest" else None
-            sums = subsetsum.solve(items, targets, objective=self.objective, eps=eps, backend=self.backend)
-            return sums.mask, sums.error
-
-        return choose
 
 
 def _source(own: Attention, found: list[Product], needs: list[int]) -> Attention:

@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from strongticket import subsetsum
-from strongticket.bounds import chijiwa2021pruning, gadhikar2023random, lueker1998exponentially, otsuka2025partially
+from strongticket.bounds import chijiwa2021pruning, gadhikar2023random, otsuka2025partially
 from strongticket.bounds import pensia2020optimal as bounds
-from strongticket.bounds.lueker1998exponentially import LawName
 from strongticket.certificate import Domain
 from strongticket.constructions._checks import (
     check_budget,
@@ -40,7 +39,6 @@ from strongticket.constructions._construction import (
 from strongticket.constructions._gadget import (
     TOGETHER,
     WEAKEST,
-    Choice,
     HalfInputs,
     LayerPair,
     Pool,
@@ -60,7 +58,8 @@ from strongticket.constructions._grid import (
     weakest_item,
     weight_tolerances,
 )
-from strongticket.constructions._variants import predicted_failure, predicted_items, sparse_spare
+from strongticket.constructions._prediction import chooser, predicted_items
+from strongticket.constructions._variants import predicted_failure, sparse_spare
 from strongticket.constructions.chijiwa2021pruning import RedrawnRows, check_draws
 from strongticket.constructions.otsuka2025partially import LockedRows, check_share
 from strongticket.models import Layer, Target
@@ -220,7 +219,7 @@ class Pensia2020Optimal(AbstractConstruction):
         progress: Callable[[int], None] | None,
     ) -> tuple[PrunedPair, dict[str, NDArray[np.int32]]]:
         """Prune a pair, and say which draws its second layer's kept weights are."""
-        choose = self._choose(tolerance)
+        choose = chooser(self.objective, tolerance, self.backend)
         if not self.locked and self.draws == 1 and self.edges == 1:
             return prune_pair(pair, pool, wanted, tolerance, choose, progress), {}
         rows = rows_at_once(8 * pool.u.size)
@@ -261,20 +260,6 @@ class Pensia2020Optimal(AbstractConstruction):
         else:
             count = partial(bounds.items_for_network, mode="theorem")
         return count(problems, eps, self.delta, max_target=largest, assignment=self.assignment, u_min=WEAKEST)
-
-    def _choose(self, tolerance: int) -> Choice:
-        def choose(items: NDArray[np.int64], targets: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-            eps = tolerance if self.objective == "sparsest" else None
-            sums = subsetsum.solve(items, targets, objective=self.objective, eps=eps, backend=self.backend)
-            return sums.mask, sums.error
-
-        return choose
-
-
-def _predicted_items(magnitudes: NDArray[np.float64], eps: float, delta: float, law: LawName, scale: float) -> int:
-    """The fewest candidates at which delta weights of these magnitudes are expected to fail, by the prediction."""
-    predict = lueker1998exponentially.failure_predicted
-    return predicted_items(magnitudes, eps, delta, lambda n, z: predict(n, eps, law=law, target=z, scale=scale))
 
 
 def construct(target: Target | nn.Module, **options: object) -> Construction:
