@@ -181,8 +181,10 @@ def test_bad_backends_are_refused(tmp_path: Path) -> None:
 
 
 SCRIPT = """
+import signal
 import sys
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs are born without
 sys.path.insert(0, {here!r})
 from strongticket.runs import Spec, Store, execute
 from test_specs import specs

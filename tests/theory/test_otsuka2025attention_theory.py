@@ -66,10 +66,12 @@ def test_a_twin_that_asks_for_too_little_is_caught() -> None:
 
 
 def test_a_construction_that_gives_up_is_not_taken_for_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = Otsuka2025Attention._choose
+    from strongticket.constructions import otsuka2025attention
 
-    def blind(self: Otsuka2025Attention, tolerance: int) -> Any:
-        solve = honest(self, tolerance)
+    honest = otsuka2025attention.chooser
+
+    def blind(*given: Any) -> Any:
+        solve = honest(*given)
 
         def choose(items: Any, targets: Any) -> Any:
             bits, errors = solve(items, targets)
@@ -77,7 +79,7 @@ def test_a_construction_that_gives_up_is_not_taken_for_a_failure(monkeypatch: py
 
         return choose
 
-    monkeypatch.setattr(Otsuka2025Attention, "_choose", blind)
+    monkeypatch.setattr(otsuka2025attention, "chooser", blind)
     assert THEOREM3.claim is not None
     trial = THEOREM3.claim.trial(3)
     assert trial.outcome is Outcome.MISSED
