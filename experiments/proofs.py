@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self, final
 
 from experiments._experiment import AbstractExperiment
+from strongticket import architecture
 
 __all__ = ["PROOFS", "Proof", "Proofs"]
 
@@ -113,7 +114,7 @@ class Proofs(AbstractExperiment):
                 "ticket %": 100 * result["ticket_accuracy"],
                 "equal %": 100 * result["equal_predictions"],
                 "source weights": result["construction"]["source_weights"],
-                "kept/weight": result["construction"]["kept_per_weight"],
+                "kept/weight": result["construction"]["kept"] / architecture(result["target"]).size,
                 "unreached": result["construction"]["unreached"],
                 "proved / range": result["proved_error"] / result["logit_range"],
                 "construct s": result["measured"]["seconds"]["construct"],
