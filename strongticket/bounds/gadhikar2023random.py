@@ -16,7 +16,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -24,6 +23,7 @@ from scipy.stats import binom
 
 from strongticket.bounds._bound import Bound, Formula, Hypothesis, Relation
 from strongticket.bounds._laws import get_law
+from strongticket.bounds._split import ways_to_split
 from strongticket.bounds.lueker1998exponentially import explicit_items as subset_sum_items
 from strongticket.bounds.lueker1998exponentially import phase_one, phase_two
 
@@ -237,23 +237,12 @@ def item_plan(
             f"expected max_target >= 0, u_min and free in (0, 1], got {max_target}, {u_min}, {free}"
         )  # fmt: skip
     share, law = live_share(edges, assignment) * free, get_law("half_product")
-    widest = u_min / 2.0 if assignment == "column-aware" else 0.45
-    least = max(1, math.ceil(max_target / widest))
-    least += Fraction(widest) * least < Fraction(max_target)  # the division may have been rounded down
     best: SparsePlan | None = None
-    for groups in range(least, least + max_groups):
-        if assignment == "column-aware":
-            c = q = widest
-        else:
-            # one step up, so that groups * c >= max_target holds exactly
-            c = max(law.best_range, math.nextafter(max_target / groups, math.inf))
-            q = law.mixture(c)
+    for groups, c, q in ways_to_split(max_target, law, u_min if assignment == "column-aware" else None, max_groups):
         found = subset_sum_items(weight_eps / groups, delta / (groups * num_problems), c=c, q=share * q)
         if best is None or groups * found.items < best.items:
             values = {**found.values, "q": q, "p": share} if found.items else {}
             best = SparsePlan(groups * found.items, groups, found.first, values)
-        if groups * law.best_range > 2.0 * max_target:
-            break
     assert best is not None
     return best
 

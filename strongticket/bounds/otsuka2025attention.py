@@ -13,12 +13,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any, Literal
 
 from strongticket.bounds._bound import Bound, Formula, Hypothesis, Relation
 from strongticket.bounds._laws import get_law
 from strongticket.bounds._propagation import propagate_error, weight_budget
+from strongticket.bounds._split import ways_to_split
 from strongticket.bounds.lueker1998exponentially import ExplicitItems, explicit_items
 from strongticket.bounds.pensia2020optimal import ItemPlan
 
@@ -370,24 +370,14 @@ def matrix_plan(
     if max_target <= weight_eps:  # the empty subset serves every entry
         return ItemPlan(0, 1, ExplicitItems(0, 0, 0, {}), {})
     law = get_law("product")
-    widest = u_min / 2.0 if assignment == "column-aware" else 0.45
-    least = max(1, math.ceil(max_target / widest))
-    least += Fraction(widest) * least < Fraction(max_target)  # the division may have been rounded down
     best: ItemPlan | None = None
-    for groups in range(least, least + 16):
-        if assignment == "column-aware":
-            c = q = widest
-        else:
-            c = max(law.best_range, math.nextafter(max_target / groups, math.inf))
-            q = law.mixture(c)
+    for groups, c, q in ways_to_split(max_target, law, u_min if assignment == "column-aware" else None, 16):
         found = explicit_items(weight_eps / groups, delta / (groups * num_problems), c=c, q=q)
         if best is None or groups * found.items < best.items:
             extra = {"g": groups, "N": num_problems, "max_target": max_target, "delta": delta}
             values = {**found.values, "weight_eps": weight_eps, **extra} if found.items else {}
             values.pop("eps", None)
             best = ItemPlan(groups * found.items, groups, found, values)
-        if groups * law.best_range > 2.0 * max_target:
-            break
     assert best is not None
     return best
 

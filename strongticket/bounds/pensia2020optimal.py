@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any, Literal
 
 import numpy as np
@@ -24,6 +23,7 @@ from strongticket.bounds._bound import Bound, Formula, Hypothesis, Relation
 from strongticket.bounds._information import items_predicted
 from strongticket.bounds._laws import LawName, get_law
 from strongticket.bounds._propagation import closed_form_error, propagate_error, weight_budget
+from strongticket.bounds._split import ways_to_split
 from strongticket.bounds.lueker1998exponentially import ExplicitItems, phase_one, phase_two
 from strongticket.bounds.lueker1998exponentially import explicit_items as subset_sum_items
 
@@ -310,25 +310,13 @@ def item_plan(
     _check_network(num_problems, weight_eps, delta, max_target, u_min)
     law = get_law("half_product")
     best: ItemPlan | None = None
-    # a group reaches at most c, and q falls to 0 as c nears 1/2 for products
-    widest = u_min / 2.0 if assignment == "column-aware" else 0.45
-    least = max(1, math.ceil(max_target / widest))
-    least += Fraction(widest) * least < Fraction(max_target)  # the division may have been rounded down
-    for groups in range(least, least + max_groups):
-        if assignment == "column-aware":
-            c = q = widest
-        else:
-            # one step up, so that groups * c >= max_target holds exactly
-            c = max(law.best_range, math.nextafter(max_target / groups, math.inf))
-            q = law.mixture(c)
+    for groups, c, q in ways_to_split(max_target, law, u_min if assignment == "column-aware" else None, max_groups):
         found = subset_sum_items(weight_eps / groups, delta / (groups * num_problems), c=c, q=q)
         if best is None or groups * found.items < best.items:
             extra = {"g": groups, "N": num_problems, "max_target": max_target, "delta": delta}
             values = {**found.values, "weight_eps": weight_eps, **extra} if found.items else {}
             values.pop("eps", None)
             best = ItemPlan(groups * found.items, groups, found, values)
-        if groups * law.best_range > 2.0 * max_target:
-            break
     assert best is not None
     return best
 
