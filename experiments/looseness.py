@@ -14,6 +14,9 @@ _THEOREMS = ("lueker1998exponentially.explicit", "pensia2020optimal.theorem1", "
 _FACTORS = (1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0, 64.0, 96.0, 128.0, 192.0, 256.0)
 
 
+_DOUBLED = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
+
+
 @final
 @dataclass(frozen=True)
 class Looseness(AbstractExperiment):
@@ -50,9 +53,13 @@ class Looseness(AbstractExperiment):
 
     @classmethod
     def presets(cls) -> Mapping[str, Sequence[Self]]:
-        """quick: 200 trials each; default: 2,000 trials and 5 seeds."""
+        """quick: 200 trials each; every: all theorems, factors doubled; default: 2,000 trials and 5 seeds."""
+        import theory
+
+        keys = [theorem.key for theorem in theory.all() if theorem.claim is not None]
         return {
             "quick": [cls(theorem=theorem, trials=200) for theorem in _THEOREMS],
+            "every": [cls(theorem=key, trials=200, twin_trials=60, factors=_DOUBLED) for key in keys],
             "default": [cls(theorem=theorem, seed=seed) for theorem in _THEOREMS for seed in range(5)],
         }
 

@@ -1,0 +1,50 @@
+"""How loose each theorem is: the factors by which its bound can be divided before trials contradict it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from experiments._experiment import finished
+from experiments.looseness import Looseness
+from paper_figs._drawing import PAGE, save, style
+
+if TYPE_CHECKING:
+    from strongticket.runs import Store
+
+__all__ = ["NEEDS", "draw"]
+
+NEEDS: Final = (Looseness.name,)
+NAME: Final = "fig16_looseness"
+PRESET: Final = "every"
+
+
+def draw(store: Store, out: Path) -> list[Path]:
+    """Read the preset "every" of `looseness` and write OUT/fig16_looseness.pdf and .png.
+
+    Raises:
+        MissingRuns: it is not complete; the message names the command.
+    """
+    runs = finished(Looseness, PRESET, store)
+    trials = runs[0][0].twin_trials
+    with style() as figure_class:
+        figure = figure_class(figsize=(PAGE, 0.6 + 0.17 * len(runs)))
+        ax = figure.subplots()
+        for row, (_, result) in enumerate(reversed(runs)):
+            twins = result["twins"]
+            stands, broken = twins["largest_not_falsified"], twins["falsified_at"]
+            if stands:
+                ax.plot([1.0, stands], [row, row], color="C0", lw=2.2, solid_capstyle="butt")
+                ax.plot([stands], [row], "o", color="C0", ms=3.5)
+            if broken:
+                ax.plot([broken], [row], "x", color="C1", ms=4.5)
+            else:
+                ax.annotate(" no factor broke it", (stands or 1.0, row), va="center", fontsize=5.5, xytext=(4, 0),
+                            textcoords="offset points")  # fmt: skip
+        ax.plot([], [], "o-", color="C0", label=f"not falsified by {trials} trials")
+        ax.plot([], [], "x", color="C1", ls="none", label="falsified")
+        ax.set_yticks(range(len(runs)), [run.theorem for run, _ in reversed(runs)], fontsize=6)
+        ax.set(xscale="log", xlabel="bound divided by", ylim=(-0.7, len(runs) - 0.3))
+        ax.grid(axis="y", visible=False)
+        ax.legend(loc="lower right", fontsize=6)
+        return save(figure, out, NAME)
