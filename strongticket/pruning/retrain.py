@@ -118,7 +118,8 @@ def retrain(
     >>> from strongticket.pruning.magnitude import Magnitude
     >>> from strongticket.pruning.saliency import ScorePruner
     >>> x, y = torch.eye(8), torch.arange(8) % 2
-    >>> net = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 2))
+    >>> from strongticket.training import initialise
+    >>> net = initialise(nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 2)), 0)
     >>> pruned = ScorePruner(Magnitude()).prune(Problem.of(net), 0.5)
     >>> after = retrain(pruned, x, y, Recipe(30, 8, lr=0.05))
     >>> after.history[-1].accuracy, int(after.module[0].weight.count_nonzero()) == pruned.mask.counts["0.weight"]
