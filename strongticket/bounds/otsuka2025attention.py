@@ -19,8 +19,8 @@ from strongticket.bounds._bound import Bound, Formula, Hypothesis, Relation
 from strongticket.bounds._laws import get_law
 from strongticket.bounds._propagation import propagate_error, weight_budget
 from strongticket.bounds._split import ways_to_split
-from strongticket.bounds.lueker1998exponentially import ExplicitItems, explicit_items
-from strongticket.bounds.pensia2020optimal import ItemPlan
+from strongticket.bounds.lueker1998exponentially import ExplicitItems
+from strongticket.bounds.pensia2020optimal import ItemPlan, cheapest_plan
 
 __all__ = [
     "BOUNDS",
@@ -370,16 +370,8 @@ def matrix_plan(
     if max_target <= weight_eps:  # the empty subset serves every entry
         return ItemPlan(0, 1, ExplicitItems(0, 0, 0, {}), {})
     law = get_law("product")
-    best: ItemPlan | None = None
-    for groups, c, q in ways_to_split(max_target, law, u_min if assignment == "column-aware" else None, 16):
-        found = explicit_items(weight_eps / groups, delta / (groups * num_problems), c=c, q=q)
-        if best is None or groups * found.items < best.items:
-            extra = {"g": groups, "N": num_problems, "max_target": max_target, "delta": delta}
-            values = {**found.values, "weight_eps": weight_eps, **extra} if found.items else {}
-            values.pop("eps", None)
-            best = ItemPlan(groups * found.items, groups, found, values)
-    assert best is not None
-    return best
+    ways = ways_to_split(max_target, law, u_min if assignment == "column-aware" else None, 16)
+    return cheapest_plan(ways, num_problems, weight_eps, delta, max_target)
 
 
 def items_for_matrices(

@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -31,6 +31,7 @@ __all__ = [
     "BOUNDS",
     "Assignment",
     "ItemPlan",
+    "cheapest_plan",
     "closed_form_error",
     "item_plan",
     "items_for_network",
@@ -309,8 +310,16 @@ def item_plan(
     """
     _check_network(num_problems, weight_eps, delta, max_target, u_min)
     law = get_law("half_product")
+    ways = ways_to_split(max_target, law, u_min if assignment == "column-aware" else None, max_groups)
+    return cheapest_plan(ways, num_problems, weight_eps, delta, max_target)
+
+
+def cheapest_plan(
+    ways: Iterable[tuple[int, float, float]], num_problems: int, weight_eps: float, delta: float, max_target: float
+) -> ItemPlan:
+    """Return the plan of fewest items among ways to split a target: (groups, c, q), see `explicit_items`."""
     best: ItemPlan | None = None
-    for groups, c, q in ways_to_split(max_target, law, u_min if assignment == "column-aware" else None, max_groups):
+    for groups, c, q in ways:
         found = subset_sum_items(weight_eps / groups, delta / (groups * num_problems), c=c, q=q)
         if best is None or groups * found.items < best.items:
             extra = {"g": groups, "N": num_problems, "max_target": max_target, "delta": delta}

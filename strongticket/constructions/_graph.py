@@ -14,7 +14,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,6 +77,9 @@ class AbstractGraphConstruction(ABC):
         ValueError: a parameter outside its range.
     """
 
+    key: ClassVar[str]
+    """The paper whose proof it runs."""
+
     weight_eps: float | None = None
     network_eps: float | None = None
     delta: float = 0.01
@@ -93,11 +96,6 @@ class AbstractGraphConstruction(ABC):
         check_domain(self.domain)
         check_one_of("assignment", self.assignment, ("column-aware", "fixed"))
         check_one_of("objective", self.objective, ("sparsest", "min_error"))
-
-    @property
-    @abstractmethod
-    def key(self) -> str:
-        """The paper whose proof it runs."""
 
     @abstractmethod
     def check(self, graph: Graph) -> None:

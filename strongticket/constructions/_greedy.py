@@ -16,8 +16,7 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-from strongticket.constructions._gadget import LayerPair, Pool, prune_in_blocks, rows_at_once, stage
-from strongticket.ticket import Mask
+from strongticket.constructions._gadget import LayerPair, Pool, PrunedPair, prune_in_blocks, rows_at_once, stage
 
 __all__ = ["Bins", "GreedyPair", "prune_greedily", "take_what_fits"]
 
@@ -98,19 +97,15 @@ def golden_power(whole: int, i: int) -> int:
 @final
 @dataclass(frozen=True, eq=False)
 class GreedyPair:
-    """The kept entries of one layer pair, how well each weight is met, and which bins were filled.
+    """A layer pair, pruned, and which bins were filled.
 
     Args:
-        mask: of the pair's parameters.
-        errors: target - sum for each problem, in units of the bins, [outputs, columns].
+        pruned: its kept entries, and target - sum for each problem in units of the bins.
         filled: bit i - 1 is set where bin i of the problem has an item, [outputs, columns].
-        seconds: wall-clock time by stage.
     """
 
-    mask: Mask
-    errors: NDArray[np.int64]
+    pruned: PrunedPair
     filled: NDArray[np.uint64]
-    seconds: dict[str, float]
 
 
 def take_what_fits(
@@ -193,4 +188,4 @@ def prune_greedily(
         return kept, left.reshape(-1, columns)
 
     pruned = prune_in_blocks(pair, pool, rows_at_once(24 * columns * n), solve, progress)
-    return GreedyPair(pruned.mask, pruned.errors, filled, pruned.seconds)
+    return GreedyPair(pruned, filled)

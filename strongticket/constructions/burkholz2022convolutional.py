@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import ClassVar, final
 
 from torch import nn
 
@@ -34,10 +34,7 @@ class Burkholz2022Convolutional(AbstractGraphConstruction):
     See `AbstractGraphConstruction` for the parameters.
     """
 
-    @property
-    def key(self) -> str:
-        """The paper."""
-        return KEY
+    key: ClassVar[str] = KEY
 
     def check(self, graph: Graph) -> None:
         """Accept every graph: chains are the case without shortcuts.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import ClassVar, final
 
 from torch import nn
 
@@ -33,10 +33,7 @@ class DaCunha2022Proving(AbstractGraphConstruction):
     See `AbstractGraphConstruction` for the parameters.
     """
 
-    @property
-    def key(self) -> str:
-        """The paper."""
-        return KEY
+    key: ClassVar[str] = KEY
 
     def check(self, graph: Graph) -> None:
         """Refuse what is no chain of convolutions, dense layers, ReLU and pools.

@@ -9,7 +9,6 @@ for each weight) is all that is lost. Width grows with 2^b: compare `sreenivasan
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import Literal, final
 
@@ -25,7 +24,6 @@ from strongticket.constructions._checks import check_domain, check_items, check_
 from strongticket.constructions._construction import (
     AbstractConstruction,
     Construction,
-    LayerReport,
     Plan,
     Progress,
 )
@@ -37,9 +35,10 @@ from strongticket.constructions._gadget import (
     rows_at_once,
     stage,
 )
-from strongticket.constructions._grid import Grid, halves_of, lay_out, shifted, weakest_item
+from strongticket.constructions._grid import Grid, halves_of, lay_out
+from strongticket.constructions._layerwise import Gathering
 from strongticket.models import MLP, Target
-from strongticket.ticket import Init, Mask, Ticket
+from strongticket.ticket import Init
 
 __all__ = ["Diffenderfer2021Multiprize", "construct"]
 
@@ -119,15 +118,13 @@ class Diffenderfer2021Multiprize(AbstractConstruction):
             HypothesisError: see `plan`.
         """
         plan = self.plan(target)
-        done, masks = 0, []
-        reports: list[LayerReport] = []
-        unreached: list[NDArray[np.void]] = []
+        gathering = Gathering(plan, target, progress)
         for i, layer in enumerate(target.layers):
             pair = LayerPair(plan.source, i, halves_of(i, layer, self.domain))
-            clock = time.perf_counter()
-            pool = assign_column_aware(pair, plan.items[i])
-            seconds = time.perf_counter() - clock
-            wanted, count = self._grid.wanted(pair.halves, layer), shifted(progress, done, sum(plan.problems))
+            seconds = {"assign": 0.0}
+            with stage(seconds, "assign"):
+                pool = assign_column_aware(pair, plan.items[i])
+            wanted = self._grid.wanted(pair.halves, layer)
 
             def solve(
                 v: NDArray[np.int32],
@@ -139,24 +136,9 @@ class Diffenderfer2021Multiprize(AbstractConstruction):
                 with stage(seconds, "solve"):
                     return _keep_signs(v, pool, wanted[here])
 
-            pruned = prune_in_blocks(pair, pool, rows_at_once(8 * pool.u.size), solve, count)
-            masks.append(pruned.mask)
-            unreached.append(self._grid.unreached(i, pair.halves, layer, pruned.errors, 0))
-            reports.append(
-                self._grid.report(
-                    plan,
-                    i,
-                    pruned.errors,
-                    fewest_items=pool.fewest,
-                    weakest_item=weakest_item(plan, i, pool),
-                    kept=pruned.mask.count,
-                    unreached=len(unreached[-1]),
-                    seconds={"assign": seconds, **pruned.seconds},
-                )
-            )
-            done += plan.problems[i]
-        ticket = Ticket(plan.source, Mask.merge(*masks))
-        return Construction(KEY, plan, ticket, np.concatenate(unreached), tuple(reports))
+            pruned = prune_in_blocks(pair, pool, rows_at_once(8 * pool.u.size), solve, gathering.counter())
+            gathering.add_pair(self._grid, pair, pool, pruned, 0, seconds)
+        return gathering.construction(KEY)
 
     def _check(self, target: Target) -> None:
         if not target.architecture.rectified:

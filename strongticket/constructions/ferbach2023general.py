@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import ClassVar, final
 
 from torch import nn
 
@@ -33,10 +33,7 @@ class Ferbach2023General(AbstractGraphConstruction):
     See `AbstractGraphConstruction` for the parameters.
     """
 
-    @property
-    def key(self) -> str:
-        """The paper."""
-        return KEY
+    key: ClassVar[str] = KEY
 
     def check(self, graph: Graph) -> None:
         """Refuse sums of values.

@@ -13,7 +13,6 @@ integers small in deep networks, and maps equal numbers to equal numbers.
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal, final
@@ -30,15 +29,15 @@ from strongticket.constructions._checks import check_domain, check_items, check_
 from strongticket.constructions._construction import (
     AbstractConstruction,
     Construction,
-    LayerReport,
     Plan,
     Progress,
 )
-from strongticket.constructions._gadget import LayerPair, Pool, assign_fixed, prune_pair
-from strongticket.constructions._grid import Grid, halves_of, lay_out, shifted, weakest_item
+from strongticket.constructions._gadget import LayerPair, Pool, assign_fixed, prune_pair, stage
+from strongticket.constructions._grid import Grid, halves_of, lay_out
+from strongticket.constructions._layerwise import Gathering
 from strongticket.models import Target
 from strongticket.random.quantized import Quantized
-from strongticket.ticket import Init, Mask, Ticket
+from strongticket.ticket import Init
 
 __all__ = ["Kumar2025Quantized", "construct"]
 
@@ -139,37 +138,19 @@ class Kumar2025Quantized(AbstractConstruction):
             HypothesisError: see `plan`.
         """
         plan = self.plan(target)
-        done = 0
-        masks: list[Mask] = []
-        reports: list[LayerReport] = []
-        unreached: list[NDArray[np.void]] = []
+        gathering = Gathering(plan, target, progress)
         for i, layer in enumerate(target.layers):
             pair = LayerPair(plan.source, i, halves_of(i, layer, self.domain))
-            clock = time.perf_counter()
-            if self.assignment == "fixed":
-                pool = assign_fixed(pair, plan.items[i])
-            else:
-                pool = _assign_levels(pair, plan.items[i], self._levels())
-            seconds = time.perf_counter() - clock
-            targets, count = self._grid.wanted(pair.halves, layer), shifted(progress, done, sum(plan.problems))
-            pruned = prune_pair(pair, pool, targets, 0, self._choose, count)
-            masks.append(pruned.mask)
-            unreached.append(self._grid.unreached(i, pair.halves, layer, pruned.errors, 0))
-            reports.append(
-                self._grid.report(
-                    plan,
-                    i,
-                    pruned.errors,
-                    fewest_items=pool.fewest,
-                    weakest_item=weakest_item(plan, i, pool),
-                    kept=pruned.mask.count,
-                    unreached=len(unreached[-1]),
-                    seconds={"assign": seconds, **pruned.seconds},
-                )
-            )
-            done += plan.problems[i]
-        ticket = Ticket(plan.source, Mask.merge(*masks))
-        return Construction(KEY, plan, ticket, np.concatenate(unreached), tuple(reports))
+            seconds = {"assign": 0.0}
+            with stage(seconds, "assign"):
+                if self.assignment == "fixed":
+                    pool = assign_fixed(pair, plan.items[i])
+                else:
+                    pool = _assign_levels(pair, plan.items[i], self._levels())
+            wanted = self._grid.wanted(pair.halves, layer)
+            pruned = prune_pair(pair, pool, wanted, 0, self._choose, gathering.counter())
+            gathering.add_pair(self._grid, pair, pool, pruned, 0, seconds)
+        return gathering.construction(KEY)
 
     def _check(self, target: Target) -> None:
         reach = 0.5 if self.items == "theorem" else 1.0

@@ -11,12 +11,10 @@ nothing.
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass
 from typing import Literal, final
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import nn
 
 from strongticket.bounds import HypothesisError
@@ -31,13 +29,13 @@ from strongticket.constructions._checks import (
     check_reach,
     check_target,
 )
-from strongticket.constructions._construction import AbstractConstruction, Construction, LayerReport, Plan, Progress
-from strongticket.constructions._gadget import HalfInputs
-from strongticket.constructions._grid import PRODUCTS, extended, halves_of, lay_out, shifted, weight_tolerances
+from strongticket.constructions._construction import AbstractConstruction, Construction, Plan, Progress
+from strongticket.constructions._gadget import HalfInputs, stage
+from strongticket.constructions._grid import PRODUCTS, extended, halves_of, lay_out, weight_tolerances
+from strongticket.constructions._layerwise import Gathering
 from strongticket.constructions._malach2020proving_search import UNIT, Block, Choose, Search, count_blocks
 from strongticket.constructions.pensia2020optimal import UNIT_BALL
 from strongticket.models import Layer, Target
-from strongticket.ticket import Mask, Ticket
 
 __all__ = ["Malach2020Proving", "construct"]
 
@@ -124,37 +122,29 @@ class Malach2020Proving(AbstractConstruction):
             HypothesisError, ValueError: see `plan`.
         """
         plan = self.plan(target)
-        masks: list[Mask] = []
-        reports: list[LayerReport] = []
-        unreached: list[NDArray[np.void]] = []
-        done = 0
+        gathering = Gathering(plan, target, progress)
         for i, layer in enumerate(target.layers):
-            clock = time.perf_counter()
-            block = Block(plan, i, halves_of(i, layer, self.domain), self.blocks == "own")
-            targets, tolerance = PRODUCTS.wanted(block.halves, layer), PRODUCTS.tolerance(plan.weight_eps[i])
-            search = Search(block, targets, tolerance, self.choose)
-            search.run(shifted(progress, done, sum(plan.problems)) or (lambda here: None))
-            neurons, errors = search.result()
-            masks.append(block.mask(neurons))
-            unreached.append(PRODUCTS.unreached(i, block.halves, layer, errors, tolerance))
-            reports.append(
-                PRODUCTS.report(
-                    plan,
-                    i,
-                    errors,
-                    fewest_items=int(search.usable.min()),
-                    weakest_item=search.weakest / UNIT,
-                    kept=masks[-1].count,
-                    unreached=len(unreached[-1]),
-                    seconds={"search": time.perf_counter() - clock},
-                )
+            seconds = {"search": 0.0}
+            with stage(seconds, "search"):
+                block = Block(plan, i, halves_of(i, layer, self.domain), self.blocks == "own")
+                wanted, tolerance = PRODUCTS.wanted(block.halves, layer), PRODUCTS.tolerance(plan.weight_eps[i])
+                search = Search(block, wanted, tolerance, self.choose)
+                search.run(gathering.counter() or (lambda here: None))
+                neurons, errors = search.result()
+                mask = block.mask(neurons)
+            gathering.add(
+                PRODUCTS,
+                block.halves,
+                mask,
+                errors,
+                tolerance,
+                fewest_items=int(search.usable.min()),
+                weakest_item=search.weakest / UNIT,
+                seconds=seconds,
             )
-            done += plan.problems[i]
             if progress is not None:
-                progress("weights", done, sum(plan.problems))
-        return Construction(
-            KEY, plan, Ticket(plan.source, Mask.merge(*masks)), np.concatenate(unreached), tuple(reports)
-        )
+                progress("weights", gathering.done, sum(plan.problems))
+        return gathering.construction(KEY)
 
     def _tolerances(self, target: Target) -> list[float]:
         by_norms = weight_tolerances(target, self.weight_eps, self.network_eps, self.domain)

@@ -8,7 +8,6 @@ moves the ticket along the curve of density against over-parameterisation.
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import final
@@ -26,10 +25,8 @@ from strongticket.constructions._checks import (
     check_domain,
     check_items,
     check_one_of,
-    check_reach,
-    check_target,
 )
-from strongticket.constructions._construction import AbstractConstruction, Construction, LayerReport, Plan, Progress
+from strongticket.constructions._construction import AbstractConstruction, Construction, Plan, Progress
 from strongticket.constructions._fixed_size import NOTHING, FixedSize, group_of, prune_fixed_size
 from strongticket.constructions._gadget import (
     TOGETHER,
@@ -39,19 +36,16 @@ from strongticket.constructions._gadget import (
     assign_column_aware,
     assign_fixed,
     spare_neurons,
+    stage,
 )
 from strongticket.constructions._grid import (
     PRODUCTS,
     extended,
     halves_of,
-    lay_out,
-    shifted,
-    weakest_item,
-    weight_tolerances,
 )
+from strongticket.constructions._layerwise import Gathering, plan_products
 from strongticket.constructions.pensia2020optimal import MOST_ITEMS, UNIT_BALL, Assignment, Items
 from strongticket.models import Layer, Target
-from strongticket.ticket import Mask, Ticket
 
 __all__ = ["Natale2024Sparsity", "construct", "proved_items"]
 
@@ -126,18 +120,15 @@ class Natale2024Sparsity(AbstractConstruction):
         Raises:
             HypothesisError: a weight beyond 1, or with `network_eps` a layer of norm beyond 1.
         """
-        check_target(target)
-        check_reach(target)
-        tolerances = weight_tolerances(target, self.weight_eps, self.network_eps, self.domain)
-        halves = [halves_of(i, layer, self.domain) for i, layer in enumerate(target.layers)]
-        problems = sum(layer.weight.shape[0] * len(half) for layer, half in zip(target.layers, halves, strict=True))
-        items = [
-            self._items(layer, half, eps, problems)
-            for layer, half, eps in zip(target.layers, halves, tolerances, strict=True)
-        ]
-        spare = spare_neurons if self.assignment == "column-aware" else lambda count: 0
-        widths = [len(half) * count + spare(count) for half, count in zip(halves, items, strict=True)]
-        return lay_out(target, halves, tolerances, items, widths, self.seed)
+        return plan_products(
+            target,
+            self.weight_eps,
+            self.network_eps,
+            self.domain,
+            self.seed,
+            items=self._items,
+            spare=spare_neurons if self.assignment == "column-aware" else lambda count: 0,
+        )
 
     def construct(self, target: Target, *, progress: Progress | None = None) -> Construction:
         """Run the proof: assign neurons, choose exactly k candidates for every weight, gather the mask.
@@ -150,37 +141,19 @@ class Natale2024Sparsity(AbstractConstruction):
             HypothesisError: see `plan`.
         """
         plan = self.plan(target)
-        total, done = sum(plan.problems), 0
-        masks: list[Mask] = []
-        reports: list[LayerReport] = []
-        unreached: list[NDArray[np.void]] = []
+        gathering = Gathering(plan, target, progress)
         for i, layer in enumerate(target.layers):
             pair = LayerPair(plan.source, i, halves_of(i, layer, self.domain))
-            clock = time.perf_counter()
-            pool = (assign_column_aware if self.assignment == "column-aware" else assign_fixed)(pair, plan.items[i])
-            seconds = time.perf_counter() - clock
-            targets, tolerance = PRODUCTS.wanted(pair.halves, layer), PRODUCTS.tolerance(plan.weight_eps[i])
+            seconds = {"assign": 0.0}
+            with stage(seconds, "assign"):
+                pool = (assign_column_aware if self.assignment == "column-aware" else assign_fixed)(pair, plan.items[i])
+            wanted, tolerance = PRODUCTS.wanted(pair.halves, layer), PRODUCTS.tolerance(plan.weight_eps[i])
             rule = FixedSize(self.size, tolerance, self.at_most, self.backend)
-            pruned = prune_fixed_size(pair, pool, targets, rule, shifted(progress, done, total))
-            masks.append(pruned.mask)
-            unreached.append(PRODUCTS.unreached(i, pair.halves, layer, pruned.errors, tolerance))
-            reports.append(
-                PRODUCTS.report(
-                    plan,
-                    i,
-                    # where no k candidates are alive nothing is kept, and the whole weight is the error
-                    np.where(pruned.errors == NOTHING, targets, pruned.errors),
-                    fewest_items=pool.fewest,
-                    weakest_item=weakest_item(plan, i, pool),
-                    kept=pruned.mask.count,
-                    unreached=len(unreached[-1]),
-                    seconds={"assign": seconds, **pruned.seconds},
-                )
-            )
-            done += plan.problems[i]
-        return Construction(
-            KEY, plan, Ticket(plan.source, Mask.merge(*masks)), np.concatenate(unreached), tuple(reports)
-        )
+            pruned = prune_fixed_size(pair, pool, wanted, rule, gathering.counter())
+            # where no k candidates are alive nothing is kept, and the whole weight is the error
+            shown = np.where(pruned.errors == NOTHING, wanted, pruned.errors)
+            gathering.add_pair(PRODUCTS, pair, pool, pruned, tolerance, seconds, shown=shown)
+        return gathering.construction(KEY)
 
     def _items(self, layer: Layer, half: HalfInputs, eps: float, problems: int) -> int:
         if not isinstance(self.items, str):

@@ -14,7 +14,6 @@ ReLU layers give too, but the certified networks here are ReLU networks; `bounds
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass
 from typing import Any, Literal, final
 
@@ -29,7 +28,6 @@ from strongticket.constructions._checks import check_domain, check_items, check_
 from strongticket.constructions._construction import (
     AbstractConstruction,
     Construction,
-    LayerReport,
     Plan,
     Progress,
 )
@@ -38,11 +36,13 @@ from strongticket.constructions._gadget import (
     LayerPair,
     assign_column_aware,
     assign_fixed,
+    stage,
 )
 from strongticket.constructions._greedy import Bins, prune_greedily
-from strongticket.constructions._grid import Grid, extended, halves_of, lay_out, shifted, weakest_item
+from strongticket.constructions._grid import Grid, extended, halves_of, lay_out
+from strongticket.constructions._layerwise import Gathering
 from strongticket.models import MLP, Layer, Target
-from strongticket.ticket import Init, Mask, Ticket
+from strongticket.ticket import Init
 
 __all__ = ["BinCertificate", "GreedyConstruction", "Orseau2020Logarithmic", "construct"]
 
@@ -205,39 +205,19 @@ class Orseau2020Logarithmic(AbstractConstruction):
             ValueError: see `plan`.
         """
         plan, recipes = self._plan(target)
-        total, done = sum(plan.problems), 0
-        masks: list[Mask] = []
-        reports: list[LayerReport] = []
-        unreached: list[NDArray[np.void]] = []
+        gathering = Gathering(plan, target, progress)
         certificates: list[BinCertificate] = []
         for i, recipe in enumerate(recipes):
             pair = LayerPair(plan.source, i, recipe.halves)
-            clock = time.perf_counter()
-            pool = (assign_column_aware if self.assignment == "batch" else assign_fixed)(pair, plan.items[i])
-            seconds = {"assign": time.perf_counter() - clock}
-            count = shifted(progress, done, total)
-            found = prune_greedily(pair, pool, recipe.targets, recipe.bins, recipe.tolerance, count)
-            masks.append(found.mask)
-            grid = Grid(recipe.bins.exponent)
-            unreached.append(grid.unreached(i, recipe.halves, target.layers[i], found.errors, recipe.tolerance))
+            seconds = {"assign": 0.0}
+            with stage(seconds, "assign"):
+                pool = (assign_column_aware if self.assignment == "batch" else assign_fixed)(pair, plan.items[i])
+            found = prune_greedily(pair, pool, recipe.targets, recipe.bins, recipe.tolerance, gathering.counter())
             certificates.append(BinCertificate(i, recipe.bins, found.filled, recipe.first, recipe.tolerance))
-            reports.append(
-                grid.report(
-                    plan,
-                    i,
-                    found.errors,
-                    fewest_items=pool.fewest,
-                    weakest_item=weakest_item(plan, i, pool),
-                    kept=found.mask.count,
-                    unreached=len(unreached[-1]),
-                    seconds={**seconds, **found.seconds},
-                )
-            )
-            done += plan.problems[i]
-        ticket = Ticket(plan.source, Mask.merge(*masks))
-        return GreedyConstruction(
-            KEY, plan, ticket, np.concatenate(unreached), tuple(reports), tuple(certificates)
-        )  # fmt: skip
+            grid = Grid(recipe.bins.exponent)
+            gathering.add_pair(grid, pair, pool, found.pruned, recipe.tolerance, seconds)
+        made = gathering.construction(KEY)
+        return GreedyConstruction(KEY, plan, made.best, made.unreached, made.layers, tuple(certificates))
 
     def _tolerance(self, target: Target) -> float:
         if self.weight_eps is not None:

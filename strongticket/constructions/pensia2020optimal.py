@@ -7,7 +7,6 @@ each target weight the exact subset of its candidate products. See `_gadget` for
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -26,13 +25,10 @@ from strongticket.constructions._checks import (
     check_domain,
     check_items,
     check_one_of,
-    check_reach,
-    check_target,
 )
 from strongticket.constructions._construction import (
     AbstractConstruction,
     Construction,
-    LayerReport,
     Plan,
     Progress,
 )
@@ -48,23 +44,21 @@ from strongticket.constructions._gadget import (
     prune_in_blocks,
     prune_pair,
     rows_at_once,
+    stage,
 )
 from strongticket.constructions._grid import (
     PRODUCTS,
     extended,
     halves_of,
-    lay_out,
-    shifted,
-    weakest_item,
-    weight_tolerances,
 )
+from strongticket.constructions._layerwise import Gathering, plan_products
 from strongticket.constructions._prediction import chooser, predicted_items
 from strongticket.constructions._variants import predicted_failure, sparse_spare
 from strongticket.constructions.chijiwa2021pruning import RedrawnRows, check_draws
 from strongticket.constructions.otsuka2025partially import LockedRows, check_share
 from strongticket.models import Layer, Target
 from strongticket.random.sparse import sparse_law
-from strongticket.ticket import Init, Mask, Reading, Ticket
+from strongticket.ticket import Init
 
 __all__ = ["EXACT_ITEMS", "WEAKEST_ITEM", "Pensia2020Optimal", "construct"]
 
@@ -148,23 +142,21 @@ class Pensia2020Optimal(AbstractConstruction):
         Raises:
             HypothesisError: a weight beyond 1, or with `network_eps` a layer of norm beyond 1.
         """
-        check_target(target)
-        check_reach(target)
-        tolerances = weight_tolerances(target, self.weight_eps, self.network_eps, self.domain)
-        halves = [halves_of(i, layer, self.domain) for i, layer in enumerate(target.layers)]
-        problems = sum(layer.weight.shape[0] * len(half) for layer, half in zip(target.layers, halves, strict=True))
-        items = [
-            self._items(layer, half, eps, problems)
-            for layer, half, eps in zip(target.layers, halves, tolerances, strict=True)
-        ]
-        if self.draws > 1 and max(items) > TOGETHER:
+        plan = plan_products(
+            target,
+            self.weight_eps,
+            self.network_eps,
+            self.domain,
+            self.seed,
+            items=self._items,
+            spare=sparse_spare(self.edges) if self.assignment == "column-aware" else lambda count: 0,
+            init=Init(sparse_law(self.edges)),
+        )
+        if self.draws > 1 and max(plan.items) > TOGETHER:
             raise ValueError(
-                f"several draws take at most {TOGETHER} candidates per weight, solved as one problem; got {max(items)}"
-                ": give items, or loosen weight_eps"
+                f"several draws take at most {TOGETHER} candidates per weight, solved as one problem; got "
+                f"{max(plan.items)}: give items, or loosen weight_eps"
             )
-        spare = sparse_spare(self.edges) if self.assignment == "column-aware" else lambda count: 0
-        widths = [len(half) * count + spare(count) for half, count in zip(halves, items, strict=True)]
-        plan = lay_out(target, halves, tolerances, items, widths, self.seed, Init(sparse_law(self.edges)))
         return replace(plan, locked=float(self.locked), draws=self.draws)
 
     def construct(self, target: Target, *, progress: Progress | None = None) -> Construction:
@@ -178,37 +170,19 @@ class Pensia2020Optimal(AbstractConstruction):
             HypothesisError: see `plan`.
         """
         plan = self.plan(target)
-        total, done = sum(plan.problems), 0
-        masks: list[Mask] = []
-        reports: list[LayerReport] = []
-        unreached: list[NDArray[np.void]] = []
+        gathering = Gathering(plan, target, progress)
         redraws: dict[str, NDArray[np.int32]] = {}
         for i, layer in enumerate(target.layers):
             pair = LayerPair(plan.source, i, halves_of(i, layer, self.domain))
-            clock = time.perf_counter()
-            assign = assign_column_aware if self.assignment == "column-aware" else assign_fixed
-            pool = assign(pair, plan.items[i])
-            seconds = time.perf_counter() - clock
-            targets, tolerance = PRODUCTS.wanted(pair.halves, layer), PRODUCTS.tolerance(plan.weight_eps[i])
-            pruned, taken = self._prune(pair, pool, targets, tolerance, shifted(progress, done, total))
+            seconds = {"assign": 0.0}
+            with stage(seconds, "assign"):
+                assign = assign_column_aware if self.assignment == "column-aware" else assign_fixed
+                pool = assign(pair, plan.items[i])
+            wanted, tolerance = PRODUCTS.wanted(pair.halves, layer), PRODUCTS.tolerance(plan.weight_eps[i])
+            pruned, taken = self._prune(pair, pool, wanted, tolerance, gathering.counter())
             redraws |= taken
-            masks.append(pruned.mask)
-            unreached.append(PRODUCTS.unreached(i, pair.halves, layer, pruned.errors, tolerance))
-            reports.append(
-                PRODUCTS.report(
-                    plan,
-                    i,
-                    pruned.errors,
-                    fewest_items=pool.fewest,
-                    weakest_item=weakest_item(plan, i, pool),
-                    kept=pruned.mask.count,
-                    unreached=len(unreached[-1]),
-                    seconds={"assign": seconds, **pruned.seconds},
-                )
-            )
-            done += plan.problems[i]
-        ticket = Ticket(plan.source, Mask.merge(*masks), reading=Reading(redraws=redraws))
-        return Construction(KEY, plan, ticket, np.concatenate(unreached), tuple(reports))
+            gathering.add_pair(PRODUCTS, pair, pool, pruned, tolerance, seconds)
+        return gathering.construction(KEY, redraws)
 
     def _prune(
         self,

@@ -49,6 +49,7 @@ from strongticket.testing.ticket_strategies import (
     targets,
     tickets,
 )
+from strongticket.testing.weights import unreached_weights, weight_errors
 
 __all__ = [
     "TARGET_KINDS",
@@ -87,5 +88,7 @@ __all__ = [
     "targets_beyond",
     "tickets",
     "tolerances",
+    "unreached_weights",
+    "weight_errors",
     "widest_subset_sums",
 ]

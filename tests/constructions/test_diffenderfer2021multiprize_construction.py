@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -14,11 +13,11 @@ from hypothesis import strategies as st
 from strongticket.bounds import HypothesisError
 from strongticket.bounds import diffenderfer2021multiprize as bounds
 from strongticket.certificate import Domain, Rigor
-from strongticket.certify import certify, collapse
+from strongticket.certify import certify
 from strongticket.constructions.diffenderfer2021multiprize import Diffenderfer2021Multiprize, construct
 from strongticket.models import MLP, Target
 from strongticket.models.quantized import quantise, unequal_outputs
-from strongticket.testing import check_ticket, targets
+from strongticket.testing import check_ticket, targets, unreached_weights, weight_errors
 from strongticket.ticket import Source
 
 BOX, SIGNED = Domain.box(0, 1), Domain.box(-1, 1)
@@ -37,25 +36,9 @@ def test_every_promise_on_any_target(target: Target, data: st.DataObject) -> Non
     result = method.construct(quantised)
     check_ticket(result.best)
     assert result.plan == method.plan(quantised)
-    wrong: dict[tuple[int, int, int, int], Fraction] = {}
-    effective = collapse(result.best, nonnegative=domain.nonnegative)
-    for i, (layer, wanted) in enumerate(zip(effective.layers, quantised.layers, strict=True)):
-        halves = [(1, layer.positive)] if i or domain.nonnegative else [(1, layer.positive), (-1, layer.negative)]
-        for sign, sums in halves:
-            assert sums is not None
-            for (row, column), value in np.ndenumerate(wanted.weight):
-                error = abs(Fraction(float(sums.value[row, column])) - Fraction(float(value)))
-                if error:
-                    wrong[i, row, column, sign] = error
-        for row, value in np.ndenumerate(np.zeros(0) if wanted.bias is None else wanted.bias):
-            error = abs(Fraction(float(layer.bias.value[row])) - Fraction(float(value)))
-            if error:
-                wrong[i, row[0], wanted.weight.shape[1], 1] = error
-    listed = {
-        (int(u["layer"]), int(u["row"]), int(u["input"]), int(u["sign"])): Fraction(float(u["error"]))
-        for u in result.unreached
-    }
-    assert listed == wrong
+    errors = weight_errors(result.best, quantised, nonnegative=domain.nonnegative)
+    wrong = {place: error for place, error in errors.items() if error}
+    assert unreached_weights(result) == wrong
     if not wrong:
         proved = certify(result.best, quantised, domain)
         assert (proved.rigor, proved.error) == (Rigor.PROVED, 0.0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
@@ -17,7 +16,7 @@ from hypothesis import strategies as st
 from strongticket.bounds import HypothesisError
 from strongticket.bounds import kumar2025quantized as bounds
 from strongticket.certificate import Domain, Rigor
-from strongticket.certify import certify, collapse, differences, examine
+from strongticket.certify import certify, differences, examine
 from strongticket.constructions import Kumar2025Quantized
 from strongticket.constructions import kumar2025quantized as module
 from strongticket.constructions._gadget import HalfInputs, LayerPair
@@ -25,7 +24,7 @@ from strongticket.constructions.kumar2025quantized import construct
 from strongticket.data import load
 from strongticket.models import MLP, Target
 from strongticket.models.quantized import accuracy_kept, integer_layers, integer_outputs, quantise, unequal_outputs
-from strongticket.testing import check_ticket, check_ticket_file_roundtrip, targets
+from strongticket.testing import check_ticket, check_ticket_file_roundtrip, targets, unreached_weights, weight_errors
 from strongticket.ticket import Init, Mask, Source, Ticket
 
 BOX, BALL, SIGNED = Domain.box(0, 1), Domain.ball(1), Domain.box(-1, 1)
@@ -59,26 +58,9 @@ def test_every_promise_on_any_target(target: Target, data: st.DataObject) -> Non
     check_ticket(result.best)
     assert result.best.matches(result.best.module())
     assert result.plan == method.plan(quantised)
-    # the weights that the ticket really has, by code that shares nothing with the construction
-    wrong: dict[tuple[int, int, int, int], Fraction] = {}
-    effective = collapse(result.best, nonnegative=domain.nonnegative)
-    for i, (layer, wanted) in enumerate(zip(effective.layers, quantised.layers, strict=True)):
-        halves = [(1, layer.positive)] if i or domain.nonnegative else [(1, layer.positive), (-1, layer.negative)]
-        for sign, sums in halves:
-            assert sums is not None
-            for (row, column), value in np.ndenumerate(wanted.weight):
-                error = abs(Fraction(float(sums.value[row, column])) - Fraction(float(value)))
-                if error:
-                    wrong[i, row, column, sign] = error
-        for row, value in np.ndenumerate(np.zeros(0) if wanted.bias is None else wanted.bias):
-            error = abs(Fraction(float(layer.bias.value[row])) - Fraction(float(value)))
-            if error:
-                wrong[i, row[0], wanted.weight.shape[1], 1] = error
-    listed = {
-        (int(u["layer"]), int(u["row"]), int(u["input"]), int(u["sign"])): Fraction(float(u["error"]))
-        for u in result.unreached
-    }
-    assert listed == wrong  # place for place, and by how much
+    errors = weight_errors(result.best, quantised, nonnegative=domain.nonnegative)
+    wrong = {place: error for place, error in errors.items() if error}
+    assert unreached_weights(result) == wrong  # place for place, and by how much
     assert result.largest_error == max(wrong.values(), default=0)
     assert (result.ticket is None) == bool(wrong)
     low = 0 if domain.nonnegative else -255

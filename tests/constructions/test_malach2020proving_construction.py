@@ -16,12 +16,12 @@ from scipy.optimize import lsq_linear
 from strongticket import bounds
 from strongticket.bounds import HypothesisError
 from strongticket.certificate import Domain, Rigor
-from strongticket.certify import certify, collapse
+from strongticket.certify import certify
 from strongticket.constructions import Construction, Malach2020Proving
 from strongticket.constructions._malach2020proving_neurons import RandomFeatures
 from strongticket.constructions.malach2020proving import construct
 from strongticket.models import MLP, Target
-from strongticket.testing import check_ticket, targets
+from strongticket.testing import check_ticket, targets, unreached_weights, weight_errors
 
 BOX, BALL = Domain.box(0, 1), Domain.ball(1)
 CHOICES = ["nearest", "first", "nearest-pair"]
@@ -103,26 +103,14 @@ def test_every_promise_on_any_target(target: Target, data: st.DataObject) -> Non
     result = method.construct(target)
     check_ticket(result.best)
     assert result.best.matches(result.best.module())
-    late, weights = set(), 0
-    effective = collapse(result.best, nonnegative=domain.nonnegative)
-    for i, (layer, wanted) in enumerate(zip(effective.layers, target.layers, strict=True)):
-        halves = [(1, layer.positive)] if i or domain.nonnegative else [(1, layer.positive), (-1, layer.negative)]
-        for sign, sums in halves:
-            for (row, column), value in np.ndenumerate(wanted.weight):
-                error = abs(Fraction(float(sums.value[row, column])) - Fraction(float(value)))
-                assert error <= Fraction(result.layers[i].largest_error)
-                if error > eps:
-                    late.add((i, row, column, sign))
-        if wanted.bias is not None:
-            for row, value in enumerate(wanted.bias):
-                if abs(Fraction(float(layer.bias.value[row])) - Fraction(float(value))) > eps:
-                    late.add((i, row, wanted.weight.shape[1], 1))
-        # one outgoing weight for each problem, and at most one incoming weight for each of those
-        weights += result.plan.problems[i]
+    errors = weight_errors(result.best, target, nonnegative=domain.nonnegative)
+    assert all(error <= Fraction(result.layers[place[0]].largest_error) for place, error in errors.items())
+    late = {place for place, error in errors.items() if error > eps}
+    # one outgoing weight for each problem, and at most one incoming weight for each of those
     outgoing = sum(result.best.mask.counts[MLP.weight_name(2 * i + 1)] for i in range(len(target.layers)))
-    assert outgoing <= weights
+    assert outgoing <= sum(result.plan.problems)
     assert result.best.mask.count <= 2 * outgoing
-    listed = {(int(u["layer"]), int(u["row"]), int(u["input"]), int(u["sign"])) for u in result.unreached}
+    listed = unreached_weights(result).keys()
     assert late <= listed
     assert all(float(u["error"]) > eps * (1 - 1e-9) for u in result.unreached)
     assert (result.ticket is None) == bool(listed)

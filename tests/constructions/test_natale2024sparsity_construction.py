@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from strongticket.bounds import HypothesisError
 from strongticket.certificate import Domain, Rigor
-from strongticket.certify import certify, collapse, sample
+from strongticket.certify import certify, sample
 from strongticket.constructions import Natale2024Sparsity
 from strongticket.constructions._fixed_size import NOTHING, FixedSize
 from strongticket.constructions.natale2024sparsity import construct, proved_items
 from strongticket.models import MLP, Target
-from strongticket.testing import check_ticket, targets
+from strongticket.testing import check_ticket, targets, unreached_weights, weight_errors
 
 BOX, BALL = Domain.box(0, 1), Domain.ball(1)
 
@@ -109,25 +109,19 @@ def test_every_promise_on_any_target(target: Target, data: st.DataObject) -> Non
     result = method.construct(target)
     check_ticket(result.best)
     assert result.best.matches(result.best.module())
-    late = set()
-    # by code that shares nothing with the construction
-    effective = collapse(result.best, nonnegative=domain.nonnegative)
-    for i, (layer, wanted) in enumerate(zip(effective.layers, target.layers, strict=True)):
-        halves = [(1, layer.positive)] if i or domain.nonnegative else [(1, layer.positive), (-1, layer.negative)]
-        for sign, sums in halves:
-            for (row, column), value in np.ndenumerate(wanted.weight):
-                error = abs(Fraction(float(sums.value[row, column])) - Fraction(float(value)))
-                assert error <= Fraction(result.layers[i].largest_error)
-                if error > eps:
-                    late.add((i, row, column, sign))
+    errors = weight_errors(result.best, target, nonnegative=domain.nonnegative)
+    biases = {place for place in errors if place[2] == target.layers[place[0]].weight.shape[1]}
+    reported = {i: Fraction(layer.largest_error) for i, layer in enumerate(result.layers)}
+    assert all(error <= reported[place[0]] for place, error in errors.items() if place not in biases)
+    late = {place for place, error in errors.items() if error > eps} - biases
+    for i in range(len(target.layers)):
         kept = result.best.mask[MLP.weight_name(2 * i + 1)].numpy().sum(axis=1)
         columns = result.plan.problems[i] // len(kept)
         assert (kept <= size * columns).all()
         failed = {int(u["row"]) for u in result.unreached if u["layer"] == i}
         if not at_most and not failed:
             assert (kept == size * columns).all()
-    listed = {(int(u["layer"]), int(u["row"]), int(u["input"]), int(u["sign"])) for u in result.unreached}
-    biases = {place for place in listed if place[2] == target.layers[place[0]].weight.shape[1]}
+    listed = unreached_weights(result).keys()
     assert late <= listed - biases
     assert (result.ticket is None) == bool(listed)
     assert result.plan == method.plan(target)

@@ -12,13 +12,13 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from strongticket.certificate import Domain, Rigor
-from strongticket.certify import certify, collapse, examine, sample
+from strongticket.certify import certify, examine, sample
 from strongticket.constructions import Orseau2020Logarithmic
 from strongticket.constructions._gadget import HalfInputs, LayerPair, assign_column_aware, assign_fixed
 from strongticket.constructions._greedy import Bins, golden_power, take_what_fits
 from strongticket.constructions.orseau2020logarithmic import construct
 from strongticket.models import MLP, Target
-from strongticket.testing import check_ticket, targets
+from strongticket.testing import check_ticket, targets, unreached_weights, weight_errors
 
 BOX, BALL = Domain.box(0, 1), Domain.ball(1)
 
@@ -98,26 +98,16 @@ def test_every_promise_on_any_target(target: Target, data: st.DataObject) -> Non
     result = method.construct(target)
     check_ticket(result.best)
     assert result.best.matches(result.best.module())
-    late = set()
-    effective = collapse(result.best, nonnegative=domain.nonnegative)
-    for i, (layer, wanted) in enumerate(zip(effective.layers, target.layers, strict=True)):
-        signed = not (i or domain.nonnegative)
-        promised = result.bins[i].promised
-        for sign, sums in [(1, layer.positive), (-1, layer.negative)] if signed else [(1, layer.positive)]:
-            for (row, column), value in np.ndenumerate(wanted.weight):
-                error = abs(Fraction(float(sums.value[row, column])) - Fraction(float(value)))
-                assert error <= Fraction(result.layers[i].largest_error)
-                half = 2 * column + (sign < 0) if signed else column
-                assert error <= Fraction(float(promised[row, half]))
-                if error > eps:
-                    late.add((i, row, column, sign))
-        if wanted.bias is not None:
-            for row, value in enumerate(wanted.bias):
-                error = abs(Fraction(float(layer.bias.value[row])) - Fraction(float(value)))
-                assert error <= Fraction(float(promised[row, -1]))
-                if error > eps:
-                    late.add((i, row, wanted.weight.shape[1], 1))
-    listed = {(int(u["layer"]), int(u["row"]), int(u["input"]), int(u["sign"])) for u in result.unreached}
+    errors = weight_errors(result.best, target, nonnegative=domain.nonnegative)
+    late = {place for place, error in errors.items() if error > eps}
+    for (i, row, column, sign), error in errors.items():
+        if column == target.layers[i].weight.shape[1]:
+            half = -1
+        else:
+            assert error <= Fraction(result.layers[i].largest_error)
+            half = column if i or domain.nonnegative else 2 * column + (sign < 0)
+        assert error <= Fraction(float(result.bins[i].promised[row, half]))
+    listed = unreached_weights(result).keys()
     assert late <= listed
     assert (result.ticket is None) == bool(listed)
     assert all(not (c.complete & (c.promised > eps * (1 + 1e-9))).any() for c in result.bins)

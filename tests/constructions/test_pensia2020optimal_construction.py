@@ -21,7 +21,7 @@ from strongticket.constructions import Pensia2020Optimal
 from strongticket.constructions._gadget import HalfInputs, LayerPair, assign_column_aware
 from strongticket.constructions.pensia2020optimal import construct
 from strongticket.models import MLP, Target, sparse_module
-from strongticket.testing import brute_force, check_ticket, targets
+from strongticket.testing import brute_force, check_ticket, targets, unreached_weights, weight_errors
 from strongticket.ticket import Source
 
 BOX, BALL = Domain.box(0, 1), Domain.ball(1)
@@ -89,21 +89,10 @@ def test_every_promise_on_any_target(target: Target, data: st.DataObject) -> Non
     check_ticket(result.best)
     assert result.best.matches(result.best.module())
     # the weights that the ticket really has, by code that shares nothing with the construction
-    late = set()
-    effective = collapse(result.best, nonnegative=domain.nonnegative)
-    for i, (layer, wanted) in enumerate(zip(effective.layers, target.layers, strict=True)):
-        halves = [(1, layer.positive)] if i or domain.nonnegative else [(1, layer.positive), (-1, layer.negative)]
-        for sign, sums in halves:
-            for (row, column), value in np.ndenumerate(wanted.weight):
-                error = abs(Fraction(float(sums.value[row, column])) - Fraction(float(value)))
-                assert error <= Fraction(result.layers[i].largest_error)
-                if error > eps:
-                    late.add((i, row, column, sign))
-        if wanted.bias is not None:
-            for row, value in enumerate(wanted.bias):
-                if abs(Fraction(float(layer.bias.value[row])) - Fraction(float(value))) > eps:
-                    late.add((i, row, wanted.weight.shape[1], 1))
-    listed = {(int(u["layer"]), int(u["row"]), int(u["input"]), int(u["sign"])) for u in result.unreached}
+    errors = weight_errors(result.best, target, nonnegative=domain.nonnegative)
+    assert all(error <= Fraction(result.layers[place[0]].largest_error) for place, error in errors.items())
+    late = {place for place, error in errors.items() if error > eps}
+    listed = unreached_weights(result).keys()
     # a weight within the rounding of the tolerance may be listed, never left out
     assert late <= listed
     assert all(float(u["error"]) > eps * (1 - 1e-9) for u in result.unreached)

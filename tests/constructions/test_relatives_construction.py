@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from strongticket import random
 from strongticket.certificate import Domain
-from strongticket.certify import certify, collapse, differences, examine
+from strongticket.certify import certify, differences, examine
 from strongticket.constructions import _variants as variants
 from strongticket.constructions.chijiwa2021pruning import RedrawnRows
 from strongticket.constructions.fischer2021nonzero import with_gains
@@ -22,7 +22,14 @@ from strongticket.constructions.otsuka2025partially import locked_edges, respect
 from strongticket.constructions.pensia2020optimal import Pensia2020Optimal, construct
 from strongticket.constructions.xiong2022perturbation import perturbed_sums
 from strongticket.models import MLP, Target
-from strongticket.testing import brute_force, check_ticket, check_ticket_file_roundtrip, targets
+from strongticket.testing import (
+    brute_force,
+    check_ticket,
+    check_ticket_file_roundtrip,
+    targets,
+    unreached_weights,
+    weight_errors,
+)
 from strongticket.ticket import Init, Mask, Source, Ticket
 
 BOX, BALL = Domain.box(0, 1), Domain.ball(1)
@@ -64,21 +71,10 @@ def test_every_promise_of_every_option(target: Target, data: st.DataObject) -> N
     # kept edges exist
     weights = result.best.source.weights()
     assert all((weights[n][result.best.mask[n]] != 0).all() for n in result.best.mask)
-    late = set()
-    effective = collapse(result.best, nonnegative=domain.nonnegative)
-    for i, (layer, wanted) in enumerate(zip(effective.layers, target.layers, strict=True)):
-        halves = [(1, layer.positive)] if i or domain.nonnegative else [(1, layer.positive), (-1, layer.negative)]
-        for sign, sums in halves:
-            assert sums is not None
-            for (row, column), value in np.ndenumerate(wanted.weight):
-                error = abs(Fraction(float(sums.value[row, column])) - Fraction(float(value)))
-                assert error <= Fraction(result.layers[i].largest_error)
-                if error > eps:
-                    late.add((i, row, column, sign))
-        for row, value in np.ndenumerate(np.zeros(0) if wanted.bias is None else wanted.bias):
-            if abs(Fraction(float(layer.bias.value[row])) - Fraction(float(value))) > eps:
-                late.add((i, row[0], wanted.weight.shape[1], 1))
-    listed = {(int(u["layer"]), int(u["row"]), int(u["input"]), int(u["sign"])) for u in result.unreached}
+    errors = weight_errors(result.best, target, nonnegative=domain.nonnegative)
+    assert all(error <= Fraction(result.layers[place[0]].largest_error) for place, error in errors.items())
+    late = {place for place, error in errors.items() if error > eps}
+    listed = unreached_weights(result).keys()
     assert late <= listed
     assert all(float(u["error"]) > eps * (1 - 1e-9) for u in result.unreached)
     inputs = np.random.default_rng(0).random((1000, target.architecture.sizes[0])) / 4
