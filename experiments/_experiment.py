@@ -23,10 +23,13 @@ class AbstractExperiment(ABC):
     Attributes:
         name: the experiment's name, which is its file's.
         version: raised when the same parameters give another result.
+        spread_by: name of the field that says how many processes share a run, where a run can be shared: torchrun then
+            calls `run` in all of them. It is a parameter because sums, and so results, may depend on it.
     """
 
     name: ClassVar[str]
     version: ClassVar[int]
+    spread_by: ClassVar[str | None] = None
 
     @abstractmethod
     def run(self) -> dict[str, Any]:

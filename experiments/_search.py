@@ -11,7 +11,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from experiments._experiment import AbstractExperiment
-from experiments._gain import gain, percent
+from experiments._percent import percent
+from strongticket.statistics import gain
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

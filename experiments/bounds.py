@@ -221,15 +221,16 @@ def items_interval(
     >>> items_interval([0, 50, 40, 8, 2], trials=100, delta=0.1)
     (2, 3)
     """
-    from scipy.stats import beta
+    from strongticket.statistics import interval
 
-    tail, left = (1.0 - confidence) / 2.0, trials
+    left = trials
     low: int | None = None
     for n, count in enumerate(hits):
         left -= count
-        if low is None and (left == 0 or beta.ppf(tail, left, trials - left + 1) <= delta):
+        ends = interval(trials, left, confidence)
+        if low is None and ends[0] <= delta:
             low = n
-        if left < trials and beta.ppf(1.0 - tail, left + 1, trials - left) <= delta:
+        if ends[1] <= delta:
             return low, n
     return low, None
 

@@ -83,6 +83,12 @@ class Looseness(AbstractExperiment):
         ]
 
 
+_FIELDS = (
+    *("key", "params", "trials", "failures", "missed", "undecided", "judges_construction", "delta", "alpha", "p_value"),
+    *("low", "high", "verdict", "setting", "examples", "checked", "factor"),
+)
+
+
 def _plain(report: dict[str, Any]) -> dict[str, Any]:
-    """A report without what depends on the machine."""
-    return {name: value for name, value in report.items() if name != "measured"}
+    """What is kept of a report: nothing that depends on the machine, nor what was added to reports since version 2."""
+    return {name: value for name, value in report.items() if name in _FIELDS}

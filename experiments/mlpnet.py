@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self, final
 from zipfile import BadZipFile
 
 from experiments._experiment import AbstractExperiment
-from experiments._gain import percent
+from experiments._percent import percent
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

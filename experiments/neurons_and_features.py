@@ -18,6 +18,7 @@ import numpy as np
 from experiments._examples import few
 from experiments._experiment import AbstractExperiment
 from experiments._search import TITLES, Data
+from experiments.double_descent import PUBLISHED_COUNTS
 from strongticket.bounds import get
 
 if TYPE_CHECKING:
@@ -94,7 +95,10 @@ class NeuronsAndFeatures(AbstractExperiment):
 
     @classmethod
     def presets(cls) -> Mapping[str, Sequence[Self]]:
-        """quick: 100 digits; default: 300 digits, more neurons; mnist: 1,000 of MNIST; five seeds each."""
+        """quick: 100 digits; default: 300 digits, more neurons; mnist: 1,000 of MNIST; paper: 10,000; five seeds each.
+
+        paper: n and N of the random features of belkin2019reconciling. Nobody has published tickets beside them.
+        """
 
         def runs(data: Data, train: int, tests: int, counts: Sequence[int]) -> list[Self]:
             return [cls(data, train, tests, tuple(counts), seed) for seed in SEEDS]
@@ -104,6 +108,7 @@ class NeuronsAndFeatures(AbstractExperiment):
             "quick": runs("digits", 100, 360, [round(100 * share) for share in (*shares, 300)]),
             "default": runs("digits", 300, 360, [round(300 * share) for share in shares]),
             "mnist": runs("mnist", 1_000, 2_000, [round(1_000 * share) for share in shares[:-2]]),
+            "paper": runs("mnist", 10_000, 10_000, PUBLISHED_COUNTS),
         }
 
     @classmethod

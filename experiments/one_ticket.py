@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Literal, Self, final
 
 from experiments._experiment import AbstractExperiment
-from experiments._gain import gain, percent
+from experiments._percent import percent
 from experiments._weak import stages_folder
 from experiments._weak_parts import PartName, RecipeName, recipe_of, title_of, weak_part
+from strongticket.statistics import gain
 
 __all__ = ["ARMS", "OneTicket"]
 

@@ -123,7 +123,10 @@ class PruneThenDescend(AbstractExperiment):
 
     @classmethod
     def presets(cls) -> Mapping[str, Sequence[Self]]:
-        """quick: 50 digits, 400 steps; default: 100 digits, 2,000 steps; both bases, all masks, five seeds."""
+        """quick: 50 digits, 400 steps; default: 100 digits, 2,000 steps; both bases, all masks, five seeds.
+
+        There is no "paper": nobody has published this measurement.
+        """
         models: tuple[tuple[Base, str], ...] = (("edge-popup", "mlp-64-128-10"), ("constructed", "mlp-64-24-10"))
 
         def runs(train: int, steps: int) -> list[Self]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, final
 
 from experiments._experiment import AbstractExperiment
-from experiments._gain import percent
+from experiments._percent import percent
 from experiments._pruning import PLANS, accuracy_of, dense_of, popup, source_of
 from experiments._search import TITLES, parts_of
 

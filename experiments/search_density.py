@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Self, final
 
-from experiments._gain import percent
+from experiments._percent import percent
 from experiments._search import TITLES, AbstractSearch, Data, Plan, beside_controls, grouped, searched, trained
 
 __all__ = ["DENSITIES", "MARGIN", "SearchDensity"]

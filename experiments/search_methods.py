@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self, final
 
-from experiments._gain import percent
+from experiments._percent import percent
 from experiments._search import TITLES, AbstractSearch, Data, Plan, beside_controls, grouped, over, searched, trained
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ import importlib
 import pkgutil
 
 from theory._claim import AbstractClaim, Outcome, Tally, Trial
-from theory._falsify import Looseness, Report, Verdict, falsify, looseness
+from theory._falsify import Looseness, Report, Verdict, adjusted, falsify, judge, looseness, trial_seeds
 from theory._theorem import Assumption, ProofStep, StepResult, Theorem
 
 __all__ = [
@@ -33,12 +33,15 @@ __all__ = [
     "Theorem",
     "Trial",
     "Verdict",
+    "adjusted",
     "all",
     "falsify",
     "find",
     "get",
+    "judge",
     "looseness",
     "papers",
+    "trial_seeds",
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,17 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-__all__ = ["AbstractClaim", "Outcome", "Tally", "Trial", "check_choice", "check_factor", "check_whole", "in_turn"]
+__all__ = [
+    "AbstractClaim",
+    "Outcome",
+    "Tally",
+    "Trial",
+    "check_choice",
+    "check_factor",
+    "check_whole",
+    "in_turn",
+    "setting",
+]
 
 
 class Outcome(Enum):
@@ -54,6 +65,20 @@ class Tally:
     missed: int
     undecided: int
     examples: tuple[str, ...] = ()
+
+    def __add__(self, other: Tally) -> Tally:
+        """Return the trials of both; the examples are the first five.
+
+        >>> Tally(2, 1, 0, 0, ("a",)) + Tally(3, 0, 1, 1, ("b", "c"))
+        Tally(trials=5, failures=1, missed=1, undecided=1, examples=('a', 'b', 'c'))
+        """
+        return Tally(
+            self.trials + other.trials,
+            self.failures + other.failures,
+            self.missed + other.missed,
+            self.undecided + other.undecided,
+            (self.examples + other.examples)[:5],
+        )
 
 
 class AbstractClaim(ABC):
@@ -176,3 +201,21 @@ def in_turn(chosen: str, kinds: Sequence[str], seed: int) -> str:
     (['a', 'b', 'a'], 'b')
     """
     return kinds[seed % len(kinds)] if chosen == "mixed" else chosen
+
+
+def setting(text: str) -> tuple[str, Any]:
+    """Return the name and the value of a parameter that is written name=value.
+
+    Raises:
+        ValueError: it is not written so.
+
+    >>> setting("items=20"), setting("kind=zero"), setting("sizes=(3, 3, 2)")
+    (('items', 20), ('kind', 'zero'), ('sizes', (3, 3, 2)))
+    """
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise ValueError(f"a parameter is set by name=value, got {text!r}")
+    try:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return name, value

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,13 +17,14 @@ from rich.console import Console
 from rich.progress import Progress
 
 import theory
-from theory._falsify import Looseness, Report, Verdict
+from theory._claim import AbstractClaim, setting
+from theory._falsify import Looseness, Report, Verdict, adjusted
 from theory._theorem import StepResult, Theorem, check_all
 
 __all__ = ["run"]
 
 _TWIN_SECONDS = 45.0
-_EXIT = {Verdict.HOLDS_SO_FAR: 0, Verdict.FALSIFIED: 1, Verdict.INCONCLUSIVE: 3}
+_EXIT = {Verdict.HOLDS: 0, Verdict.HOLDS_SO_FAR: 0, Verdict.FALSIFIED: 1, Verdict.INCONCLUSIVE: 3}
 
 
 @dataclass(frozen=True)
@@ -54,13 +55,18 @@ class Check:
     Then its bound is made better by factors 2, 4, 8, ..., until such an optimistic twin is falsified: that factor is
     how loose the bound was measured to be.
 
-    Exit code: 0 holds so far, 1 falsified, 2 usage, 3 inconclusive. Of a paper, every theorem with a claim is tried.
+    Of a paper, every theorem with a claim is tried. Verdicts on several theorems or settings are adjusted for their
+    number (Holm): the probability that any true one is called falsified stays below alpha.
+
+    Exit code: 0 holds (so far), 1 falsified, 2 usage, 3 inconclusive.
     """
 
     key: tyro.conf.Positional[str]
     """Key of a theorem, or of a paper for all its theorems."""
     trials: int = 2000
-    """Independent trials."""
+    """Independent trials; with --sequential the most."""
+    sequential: bool = False
+    """Stop as soon as the verdict is sure, either way. The level is kept in spite of looking all the time."""
     eps: float | None = None
     """Tolerance, in (0, 1); the claim's own default when not given."""
     delta: float | None = None
@@ -76,7 +82,9 @@ class Check:
     twins: int = 200
     """Trials of each optimistic twin that is run after the verdict, for a minute at most; 0 for none."""
     set: tuple[str, ...] = ()
-    """Further parameters of the claim as name=value, for example --set assignment=column-aware kind=zero."""
+    """Further parameters of the claim as name=value, for example --set assignment=column-aware kind=zero.
+
+    A name that is given several values is tried with each of them: --set items=20 items=30."""
     json: bool = False
     """Print JSON instead of text."""
 
@@ -288,20 +296,16 @@ def _show_step(say: Callable[..., None], result: StepResult) -> None:
         say(f"           {result.error}")
 
 
-def _parameters(command: Check) -> dict[str, Any]:
-    params: dict[str, Any] = {}
-    for setting in command.set:
-        name, equals, text = setting.partition("=")
-        if not equals or not name:
-            raise ValueError(f"--set takes name=value, got {setting!r}")
-        try:
-            params[name] = ast.literal_eval(text)
-        except (ValueError, SyntaxError):
-            params[name] = text
+def _settings(command: Check) -> list[dict[str, Any]]:
+    """The parameters that are given, for each combination of their values."""
+    values: dict[str, list[Any]] = {}
+    for text in command.set:
+        name, value = setting(text)
+        values.setdefault(name, []).append(value)
     for name in ("eps", "delta"):
         if getattr(command, name) is not None:
-            params[name] = getattr(command, name)
-    return params
+            values[name] = [getattr(command, name)]
+    return [dict(zip(values, chosen, strict=True)) for chosen in product(*values.values())]
 
 
 @contextlib.contextmanager
@@ -321,43 +325,75 @@ def _check(command: Check) -> int:
         raise ValueError(f"{command.key} has no claim to try; python -m theory show {command.key} checks its steps")
     if command.twins < 0:
         raise ValueError(f"--twins must be at least 0, got {command.twins}")
-    params = _parameters(command)
-    results: list[Report | Looseness] = []
-    code = 0
-    for theorem in theorems:
-        found, verdict = _try(theorem, command, params)
-        results += found
-        # falsified outranks inconclusive, which outranks holds
-        code = max(code, _EXIT[verdict], key=[0, 3, 1].index)
-        if not command.json:
-            for one in found:
-                print(one.text())
-    if command.json:
-        _print_json([found.to_json() for found in results])
-    return code
-
-
-def _try(theorem: Theorem, command: Check, params: dict[str, Any]) -> tuple[tuple[Report | Looseness, ...], Verdict]:
-    """Run a theorem's claim, and its optimistic twins."""
-    assert theorem.claim is not None
-    level: dict[str, Any] = {"seed": command.seed, "alpha": command.alpha}
+    asked = [(theorem, params) for theorem in theorems for params in _settings(command)]
+    for theorem, params in asked:
+        _claim(theorem).resolve(**params)  # refuses wrong parameters of the last before the first is run
     if command.looseness:
-        table = theory.looseness(theorem, trials=command.trials, **level, **params)
-        return (table,), table.rows[0][1].verdict  # the question is whether the bound itself, factor 1, stands
-    chosen = theorem.claim.optimistic(command.factor, **params) if command.factor != 1.0 else params
+        tables = [_twins(theorem, command, params, trials=command.trials) for theorem, params in asked]
+        _print_found(command, tables)
+        # the question is whether the bound itself, factor 1, stands
+        return _code(table.rows[0][1].verdict for table in tables)
+    reports = adjusted([_report(theorem, command, params, len(asked)) for theorem, params in asked])
+    found: list[Report | Looseness] = []
+    for (theorem, params), report in zip(asked, reports, strict=True):
+        new: list[Report | Looseness] = [report, *_after(report, theorem, command, params)]
+        if not command.json:
+            _print_found(command, new)
+        found += new
+    if command.json:
+        _print_found(command, found)
+    return _code(report.verdict for report in reports)
+
+
+def _code(verdicts: Iterable[Verdict]) -> int:
+    """Falsified outranks inconclusive, which outranks holds."""
+    return max((_EXIT[verdict] for verdict in verdicts), key=[0, 3, 1].index)
+
+
+def _print_found(command: Check, found: Sequence[Report | Looseness]) -> None:
+    if command.json:
+        _print_json([one.to_json() for one in found])
+        return
+    for one in found:
+        print(one.text())
+
+
+def _claim(theorem: Theorem) -> AbstractClaim:
+    assert theorem.claim is not None
+    return theorem.claim
+
+
+def _level(command: Check) -> dict[str, Any]:
+    return {"seed": command.seed, "alpha": command.alpha, "sequential": command.sequential}
+
+
+def _report(theorem: Theorem, command: Check, params: dict[str, Any], family: int) -> Report:
+    """Run a theorem's claim."""
+    chosen = _claim(theorem).optimistic(command.factor, **params) if command.factor != 1.0 else params
     with _progress(theorem.key, command.json) as progress:
-        report = theory.falsify(theorem, trials=command.trials, progress=progress, **level, **chosen)
+        return theory.falsify(
+            theorem, trials=command.trials, progress=progress, family=family, **_level(command), **chosen
+        )
+
+
+def _twins(theorem: Theorem, command: Check, params: dict[str, Any], **options: Any) -> Looseness:
+    return theory.looseness(theorem, **options, **_level(command), **params)
+
+
+def _after(report: Report, theorem: Theorem, command: Check, params: dict[str, Any]) -> tuple[Looseness, ...]:
+    """Run the optimistic twins, if the theorem itself stands and there are any."""
     if command.twins == 0 or command.factor != 1.0 or report.verdict is Verdict.FALSIFIED:
-        return (report,), report.verdict
+        return ()
     factors = tuple(2.0**k for k in range(1, 9))
     trials = min(command.twins, command.trials)
     try:
-        table = theory.looseness(theorem, factors=factors, trials=trials, seconds=_TWIN_SECONDS, **level, **params)
+        table = _twins(theorem, command, params, factors=factors, trials=trials, seconds=_TWIN_SECONDS)
     except ValueError:  # a claim whose twin says nothing
-        return (report,), report.verdict
+        return ()
+    stands = report.verdict in (Verdict.HOLDS, Verdict.HOLDS_SO_FAR)
     whole = replace(
         table,
         rows=((1.0, report), *table.rows),
-        largest_not_falsified=max(table.largest_not_falsified, 1.0 if report.verdict is Verdict.HOLDS_SO_FAR else 0.0),
+        largest_not_falsified=max(table.largest_not_falsified, 1.0 if stands else 0.0),
     )
-    return (report, whole), report.verdict
+    return (whole,)

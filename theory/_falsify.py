@@ -1,157 +1,38 @@
-"""Exact statistics of a claim's trials: a verdict on a theorem, and how loose its bound is."""
+"""Run a claim's trials, with a fixed number of them or until the verdict is sure; measure how loose a bound is."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from enum import Enum
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from scipy import stats
+from scipy.stats import binom
 
+from strongticket.statistics import Decision, Evidence, SequentialTest, anytime_interval, interval, p_value
+from theory._claim import AbstractClaim, Tally
 from theory._draws import Draws
+from theory._report import CONFIDENCE, Report, Verdict, adjusted, judged, verdict
 
 if TYPE_CHECKING:
     from theory._theorem import Theorem
 
-__all__ = ["Looseness", "Report", "Verdict", "falsify", "interval", "looseness", "p_value", "trial_seeds", "verdict"]
+__all__ = [
+    "Looseness",
+    "Report",
+    "Verdict",
+    "adjusted",
+    "falsify",
+    "judge",
+    "looks",
+    "looseness",
+    "trial_seeds",
+    "verdict",
+]
 
-# Seeds per call of the claim's `run`, so that progress can be shown.
-_CHUNK = 50
-
-
-class Verdict(Enum):
-    """What the trials say about a claim; the text is the help."""
-
-    HOLDS_SO_FAR = "failures are not more frequent than the claim allows, as far as these trials can tell"
-    FALSIFIED = "failures are more frequent than the claim allows, beyond chance"
-    INCONCLUSIVE = "no outcome of these trials could have falsified it, or undecided trials could tip it: run more"
-
-
-def p_value(trials: int, failures: int, delta: float) -> float:
-    """Return P[Binomial(trials, delta) >= failures], exactly: how surprising the failures are if the theorem holds.
-
-    >>> p_value(3, 3, 0.5)
-    0.125
-    """
-    if not 0 <= failures <= trials:
-        raise ValueError(f"failures must lie between 0 and the {trials} trials, got {failures}")
-    return 1.0 if failures == 0 else float(stats.binom.sf(failures - 1, trials, delta))
-
-
-def interval(trials: int, failures: int, confidence: float = 0.99) -> tuple[float, float]:
-    """Return the Clopper-Pearson interval of the failure probability.
-
-    >>> [round(end, 4) for end in interval(2000, 0)]
-    [0.0, 0.0026]
-    """
-    if trials < 1 or not 0 <= failures <= trials:
-        raise ValueError(f"0 <= failures <= trials and trials >= 1 are needed, got {failures} of {trials}")
-    tail = (1.0 - confidence) / 2.0
-    low = 0.0 if failures == 0 else float(stats.beta.ppf(tail, failures, trials - failures + 1))
-    high = 1.0 if failures == trials else float(stats.beta.ppf(1.0 - tail, failures + 1, trials - failures))
-    return low, high
-
-
-def verdict(trials: int, failures: int, undecided: int, delta: float, alpha: float) -> Verdict:
-    """Return the verdict at level alpha: a true theorem is called falsified with probability at most alpha.
-
-    >>> verdict(2000, 40, 0, 0.01, 1e-6).name, verdict(2000, 0, 0, 0.01, 1e-6).name, verdict(2, 2, 0, 0.01, 1e-6).name
-    ('HOLDS_SO_FAR', 'HOLDS_SO_FAR', 'INCONCLUSIVE')
-    """
-    if p_value(trials, failures, delta) <= alpha:
-        return Verdict.FALSIFIED
-    if p_value(trials, trials, delta) > alpha or p_value(trials, failures + undecided, delta) <= alpha:
-        return Verdict.INCONCLUSIVE
-    return Verdict.HOLDS_SO_FAR
-
-
-@dataclass(frozen=True)
-class Report:
-    """The result of trying to falsify a theorem.
-
-    What is judged is either that the construction delivers (then a trial counts against it when it failed or was
-    missed) or that what it looks for exists (then only when it failed, and missed trials are held to say nothing).
-
-    Attributes:
-        key: the theorem's key.
-        params: every parameter of the claim.
-        trials: how many were run.
-        failures: trials whose conclusion is false for certain.
-        missed: trials in which the construction did not deliver what exists, or may exist.
-        undecided: trials that say nothing.
-        judges_construction: whether missed trials count.
-        delta: failure probability that the theorem allows.
-        alpha: level of the test.
-        p_value: P[Binomial(trials, delta) >= counted].
-        low, high: 99 % Clopper-Pearson interval of the probability that a trial counts.
-        verdict: what follows.
-        seconds: wall clock.
-        setting: the parameters in words, with the numbers that the bound gives.
-        examples: some trials that did not succeed, with their seeds.
-    """
-
-    key: str
-    params: dict[str, Any]
-    trials: int
-    failures: int
-    missed: int
-    undecided: int
-    judges_construction: bool
-    delta: float
-    alpha: float
-    p_value: float
-    low: float
-    high: float
-    verdict: Verdict
-    seconds: float
-    setting: str
-    examples: tuple[str, ...]
-
-    @property
-    def counted(self) -> int:
-        """Trials that count against what is judged."""
-        return self.failures + self.missed if self.judges_construction else self.failures
-
-    @property
-    def checked(self) -> int:
-        """Trials whose conclusion was checked and holds."""
-        return self.trials - self.failures - self.missed - self.undecided
-
-    def text(self) -> str:
-        """Return the report for a reader, in a few lines."""
-        missed = ""
-        if self.missed:
-            how = "counted as failures" if self.judges_construction else "not counted: existence alone is judged"
-            missed = f", {self.missed} missed by the construction ({how})"
-        lines = [
-            f"{self.key}: {self.verdict.name.replace('_', ' ').lower()} ({self.verdict.value})",
-            f"  setting: {self.setting}",
-            f"  {self.failures} failures in {self.trials} trials{missed}"
-            + (f", {self.undecided} undecided" if self.undecided else "")
-            + f", {self.checked} checked and found to hold; the theorem allows {self.delta:.3g} per trial",
-            f"  failure probability: 99 % interval [{self.low:.3g}, {self.high:.3g}]; "
-            f"P[Bin >= {self.counted}] = {self.p_value:.3g}, falsified at <= {self.alpha:.3g}; {self.seconds:.1f} s",
-            *self._what_is_falsified(),
-            *(f"  {example}" for example in self.examples if self.verdict is not Verdict.HOLDS_SO_FAR),
-        ]
-        return "\n".join(lines)
-
-    def _what_is_falsified(self) -> tuple[str, ...]:
-        if self.verdict is not Verdict.FALSIFIED or p_value(self.trials, self.failures, self.delta) <= self.alpha:
-            return ()
-        return (
-            "  falsified is that the construction finds it so often; that it exists so often is not: "
-            f"{self.failures} failures alone would be no surprise",
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the report as JSON values; what depends on the machine stands under "measured"."""
-        value = asdict(self)
-        value["measured"] = {"seconds": value.pop("seconds")}
-        return {**value, "checked": self.checked, "verdict": self.verdict.name, "examples": list(self.examples)}
+# Seeds per call of the claim's `run`, so that progress can be shown; fewer at first, where a sequential test may stop.
+_CHUNK, _FIRST_CHUNK = 50, 5
 
 
 def trial_seeds(seed: int, trials: int) -> list[int]:
@@ -163,12 +44,26 @@ def trial_seeds(seed: int, trials: int) -> list[int]:
     return [word >> 1 for word in Draws(seed).bits("trials", trials).tolist()]
 
 
+def looks(trials: int, *, sequential: bool = False) -> Iterator[int]:
+    """Yield the numbers of trials after which the counts are looked at; the last is all of them.
+
+    >>> list(looks(120)), list(looks(120, sequential=True))[:4], list(looks(120, sequential=True))[-3:]
+    ([50, 100, 120], [5, 10, 15, 20], [50, 100, 120])
+    """
+    done = 0
+    while done < trials:
+        done = min(trials, done + (_FIRST_CHUNK if sequential and done < _CHUNK else _CHUNK))
+        yield done
+
+
 def falsify(
     theorem: Theorem,
     *,
     trials: int = 2000,
     seed: int = 0,
     alpha: float = 1e-6,
+    sequential: bool = False,
+    family: int = 1,
     progress: Callable[[int, int], None] | None = None,
     **params: Any,
 ) -> Report:
@@ -178,60 +73,140 @@ def falsify(
     probability of so many failures is at most alpha. Undecided trials are not counted as failures; trials that the
     construction missed are, unless the claim judges existence alone.
 
+    A sequential test stops as soon as the verdict is sure, either way, and keeps the probability of a wrong one below
+    alpha in spite of all its looks (`strongticket.statistics.SequentialTest`). Only it can say HOLDS: that a trial
+    fails with probability below delta. That takes about log(1/alpha) / delta trials without a failure, so that of a
+    tiny delta HOLDS_SO_FAR is all that can be had.
+
     Args:
         theorem: what to test; it must have a claim.
-        trials: number of independent trials.
+        trials: number of independent trials; of a sequential test, the most.
         seed: makes the run reproducible, 0..2^64-1.
         alpha: level; a true theorem is called falsified with probability at most alpha.
+        sequential: stop as soon as the verdict is sure.
+        family: how many claims are checked together, this one included: the verdict is sure at alpha / family. Give
+            their reports to `adjusted`.
         progress: called with (done, trials) now and then.
         **params: parameters of the claim; see `theorem.claim.defaults`.
 
     Raises:
-        ValueError: the theorem has no claim, or trials or alpha make no sense.
+        ValueError: the theorem has no claim, or trials, alpha, seed or family make no sense.
     """
+    claim = _claim(theorem)
+    _check_numbers(trials, seed, alpha, family)
+    claim.resolve(**params)
+    test = SequentialTest(claim.failure_probability(**params), alpha / family, cap=trials)
+    construction = claim.judges_construction(**params)
+    started, done = time.perf_counter(), 0
+    seeds, tally, evidence = trial_seeds(seed, trials), Tally(0, 0, 0, 0), test.start
+    for now in looks(trials, sequential=sequential):
+        tally, done = tally + claim.run(seeds[done:now], **params), now
+        if progress is not None:
+            progress(done, trials)
+        if sequential:
+            counted = tally.failures + tally.missed * construction
+            evidence = test.observe(evidence, trials=done, failures=counted, undecided=tally.undecided)
+            if evidence.decision is not Decision.GO_ON:
+                break
+    seconds = time.perf_counter() - started
+    return judge(
+        theorem,
+        tally,
+        alpha=alpha,
+        evidence=evidence if sequential else None,
+        planned=trials,
+        family=family,
+        seconds=seconds,
+        **params,
+    )
+
+
+def judge(
+    theorem: Theorem,
+    tally: Tally,
+    *,
+    alpha: float = 1e-6,
+    evidence: Evidence | None = None,
+    planned: int | None = None,
+    family: int = 1,
+    seconds: float = 0.0,
+    **params: Any,
+) -> Report:
+    """Return the report of trials that were run, here or elsewhere, at one time or in parts.
+
+    Args:
+        theorem: what was tested; it must have a claim.
+        tally: all its trials.
+        alpha: level.
+        evidence: of the looks of a sequential test; None: the number of trials was fixed beforehand.
+        planned: trials that were asked for; None: those of the tally.
+        family: how many claims are checked together.
+        seconds: that they took.
+        **params: parameters of the claim.
+    """
+    claim = _claim(theorem)
+    delta = claim.failure_probability(**params)
+    construction = claim.judges_construction(**params)
+    n, counted = tally.trials, tally.failures + tally.missed * construction
+    worst = counted + tally.undecided
+    if evidence is None:
+        low, high = interval(n, counted, CONFIDENCE)
+        p, at_worst, holds = p_value(n, counted, delta), p_value(n, worst, delta), float(binom.cdf(worst, n, delta))
+    else:
+        low, high = anytime_interval(n, counted, CONFIDENCE)
+        p, at_worst, holds = evidence.p_value, evidence.p_value_at_worst, evidence.p_value_holds
+    return judged(
+        Report(
+            key=theorem.key,
+            params=claim.resolve(**params),
+            trials=n,
+            failures=tally.failures,
+            missed=tally.missed,
+            undecided=tally.undecided,
+            judges_construction=construction,
+            delta=delta,
+            alpha=alpha,
+            p_value=p,
+            low=low,
+            high=high,
+            verdict=Verdict.INCONCLUSIVE,
+            seconds=seconds,
+            setting=claim.describe(**params),
+            examples=tally.examples,
+            planned=n if planned is None else planned,
+            sequential=evidence is not None,
+            stopped=_STOPPED[evidence.decision if evidence else None],
+            p_value_at_worst=at_worst,
+            p_value_holds=holds,
+            family=family,
+            p_adjusted=min(1.0, family * p),
+        )
+    )
+
+
+_STOPPED = {
+    None: "all trials that were asked for were run",
+    Decision.GO_ON: "stopped at the last trial that was asked for, with nothing sure",
+    Decision.FALSIFIED: "stopped as it was sure that failures are more frequent than allowed",
+    Decision.HOLDS: "stopped as it was sure that failures are less frequent than allowed",
+}
+
+
+def _claim(theorem: Theorem) -> AbstractClaim:
     if theorem.claim is None:
         raise ValueError(f"{theorem.key} has no claim to falsify")
+    return theorem.claim
+
+
+def _check_numbers(trials: int, seed: int, alpha: float, family: int) -> None:
     if isinstance(trials, bool) or not isinstance(trials, int) or trials < 1:
         raise ValueError(f"trials must be an integer >= 1, got {trials!r}")
     if not 0.0 < alpha < 1.0:
         raise ValueError(f"alpha must lie in (0, 1), got {alpha}")
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 1 << 64:
         raise ValueError(f"seed must be an integer in 0..2^64-1, got {seed!r}")
-    claim = theorem.claim
-    resolved = claim.resolve(**params)
-    delta = claim.failure_probability(**params)
-    setting = claim.describe(**params)
-    started = time.perf_counter()
-    seeds = trial_seeds(seed, trials)
-    failures = missed = undecided = 0
-    examples: list[str] = []
-    for first in range(0, trials, _CHUNK):
-        tally = claim.run(seeds[first : first + _CHUNK], **params)
-        failures, missed, undecided = failures + tally.failures, missed + tally.missed, undecided + tally.undecided
-        examples += tally.examples[: 5 - len(examples)]
-        if progress is not None:
-            progress(min(first + _CHUNK, trials), trials)
-    judges_construction = claim.judges_construction(**params)
-    counted = failures + missed if judges_construction else failures
-    low, high = interval(trials, counted)
-    return Report(
-        key=theorem.key,
-        params=resolved,
-        trials=trials,
-        failures=failures,
-        missed=missed,
-        undecided=undecided,
-        judges_construction=judges_construction,
-        delta=delta,
-        alpha=alpha,
-        p_value=p_value(trials, counted, delta),
-        low=low,
-        high=high,
-        verdict=verdict(trials, counted, undecided, delta, alpha),
-        seconds=time.perf_counter() - started,
-        setting=setting,
-        examples=tuple(examples),
-    )
+    if isinstance(family, bool) or not isinstance(family, int) or family < 1:
+        raise ValueError(f"family must be an integer >= 1, got {family!r}")
 
 
 @dataclass(frozen=True)
@@ -266,7 +241,8 @@ class Looseness:
                 f"{report.verdict.name.replace('_', ' ').lower()}; {report.setting}"
             )
         report = self.rows[-1][1]
-        trials = f"by {report.trials} trials each at alpha = {report.alpha:g}"
+        most = "at most " if report.sequential else ""
+        trials = f"by {most}{report.planned} trials each at alpha = {report.alpha:g}"
         if self.falsified_at is None:
             lines.append(f"  no factor broke it, {trials}: {self.ended} at {self.rows[-1][0]:g}")
         elif self.largest_not_falsified:
@@ -295,6 +271,7 @@ def looseness(
     trials: int = 200,
     seed: int = 0,
     alpha: float = 1e-6,
+    sequential: bool = False,
     seconds: float = math.inf,
     **params: Any,
 ) -> Looseness:
@@ -306,11 +283,11 @@ def looseness(
         trials: trials per factor.
         seed: makes the run reproducible.
         alpha: level of each test.
+        sequential: stop the trials of each factor as soon as its verdict is sure.
         seconds: no further factor is begun when twice the time so far would exceed this.
         **params: parameters of the claim.
     """
-    if theorem.claim is None:
-        raise ValueError(f"{theorem.key} has no claim to falsify")
+    claim = _claim(theorem)
     if not factors or any(not math.isfinite(f) or f < 1.0 for f in factors) or list(factors) != sorted(factors):
         raise ValueError(f"factors must be increasing numbers >= 1, got {list(factors)}")
     rows: list[tuple[float, Report]] = []
@@ -320,9 +297,9 @@ def looseness(
         if rows and 2.0 * (time.perf_counter() - started) > seconds:
             ended = "time was up"
             break
-        twin = theorem.claim.optimistic(float(factor), **params)
+        twin = claim.optimistic(float(factor), **params)
         try:
-            report = falsify(theorem, trials=trials, seed=seed, alpha=alpha, **twin)
+            report = falsify(theorem, trials=trials, seed=seed, alpha=alpha, sequential=sequential, **twin)
         except ValueError as error:
             if not rows:
                 raise
@@ -332,6 +309,6 @@ def looseness(
         if report.verdict is Verdict.FALSIFIED:
             falsified_at = float(factor)
             break
-        if report.verdict is Verdict.HOLDS_SO_FAR:
+        if report.verdict in (Verdict.HOLDS, Verdict.HOLDS_SO_FAR):
             standing = float(factor)
     return Looseness(theorem.key, tuple(rows), standing, falsified_at, ended)

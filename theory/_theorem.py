@@ -114,9 +114,11 @@ class Theorem:
         own = tuple((self.key, step) for step in self.steps)
         return own + tuple(pair for lemma in self.lemmas for pair in lemma.all_steps())
 
-    def falsify(self, *, trials: int = 2000, seed: int = 0, alpha: float = 1e-6, **params: Any) -> Report:
+    def falsify(
+        self, *, trials: int = 2000, seed: int = 0, alpha: float = 1e-6, sequential: bool = False, **params: Any
+    ) -> Report:
         """Try to break the theorem by experiment; see `theory.falsify`."""
-        return falsify(self, trials=trials, seed=seed, alpha=alpha, **params)
+        return falsify(self, trials=trials, seed=seed, alpha=alpha, sequential=sequential, **params)
 
     def looseness(self, **options: Any) -> Looseness:
         """Measure by which factor the bound could be better; see `theory.looseness`."""

@@ -11,7 +11,7 @@ import pytest
 from experiments import find
 from experiments._weak import STAGES
 from experiments._weak_parts import weak_part
-from experiments.elastic import ARMS, PUBLISHED, Elastic, perceptron_name
+from experiments.elastic import EVERY, NEW_BLOCKS, PUBLISHED, PUBLISHED_VGG, Elastic, perceptron_name
 from strongticket.models import architecture
 from strongticket.weak import SCOPES, level_totals
 from strongticket.weak.blocks import Blocks
@@ -42,20 +42,21 @@ def stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_arm_runs_and_stands_in_the_table() -> None:
-    runs = [dataclasses.replace(SMALL, arm=arm) for arm in ARMS]
+    runs = [dataclasses.replace(SMALL, arm=arm) for arm in EVERY]
     runs = [run if run.arm.startswith("elastic") else dataclasses.replace(run, source=run.target) for run in runs]
     results = [(run, run.run()) for run in runs]
     densities = {run.arm: result["rows"][1]["density"] for run, result in results}
-    matched = {densities[arm] for arm in ARMS if not arm.startswith("elastic")}
+    matched = {densities[arm] for arm in EVERY if not arm.startswith("elastic")}
     assert matched == {densities["imp"]}, "baselines have the density of iterative pruning"
-    assert len({densities[arm] for arm in ARMS if arm.startswith("elastic")}) == 1
+    assert len({densities[arm] for arm in EVERY if arm.startswith("elastic")}) == 1
     assert densities["elastic-random-copies"] != densities["imp"]
-    elastic = next(result for run, result in results if run.arm == "elastic")
+    elastic, fresh = (next(result for run, result in results if run.arm == arm) for arm in ("elastic", NEW_BLOCKS))
+    assert fresh["rows"][1]["stages"] == elastic["rows"][1]["stages"], "new blocks keep as many weights as copies"
     kept = elastic["rows"][1]["stages"]
     assert kept[0][1] == kept[0][2], "the third block is a copy of the second"
     assert set(elastic["rows"][1]["path"]) == {"accuracy", "barrier", "drop"}
     rows = Elastic.table(results)
-    assert [(row["level"], row["arm"]) for row in rows] == [(n, arm) for n in (0, 2) for arm in ARMS]
+    assert [(row["level"], row["arm"]) for row in rows] == [(n, arm) for n in (0, 2) for arm in EVERY]
     assert all(("better than iterative pruning by" in row) == (row["arm"] != "imp") for row in rows)
     assert all(("barrier %" in row) == (row["arm"] == "elastic") for row in rows)
 
@@ -74,13 +75,13 @@ def test_interpolating_is_another_run_of_the_same_density() -> None:
 def test_the_presets_can_be_run_and_pairs_are_there() -> None:
     assert find("elastic") is Elastic
     presets = Elastic.presets()
-    assert list(presets) == ["quick", "mlp", "fashion", "paper"]
+    assert list(presets) == ["quick", "blocks", "mlp", "fashion", "paper"]
     for runs in presets.values():
         assert len({run.spec.key for run in runs}) == len(runs)
         have = {(run.target, run.seed) for run in runs if run.arm == "imp"}
         for run in runs:
             assert run.scope in SCOPES
-            assert run.arm == "elastic" or not run.path_points or run.arm in ARMS
+            assert run.arm == "elastic" or not run.path_points or run.arm in EVERY
             assert (run.target, run.seed) in have, "its own ticket stands beside it"
             ends = [Blocks.of(architecture(name)) for name in (run.source, run.target)]
             assert len(ends[0].stages) == len(ends[1].stages)
@@ -98,6 +99,31 @@ def test_the_table_of_the_paper_has_its_density() -> None:
     row = {"level": 10, "density": 0.1, "test_at_end": 0.98}
     made = Elastic.table([(run, {"rows": [row]}) for run in runs])
     assert sorted(float(one["published %"]) for one in made) == sorted(PUBLISHED.values())
+
+
+def test_the_other_half_of_the_table_is_in_the_paper_preset() -> None:
+    """VGG-13 with k linear layers: rewound to step 200 of 160 epochs, at the same density."""
+    runs = [run for run in Elastic.presets()["paper"] if run.source.startswith("vgg13") and run.seed == 0]
+    ends = {(int(run.source[7]), int(run.target[7])) for run in runs}
+    assert ends == set(PUBLISHED_VGG)
+    assert {(run.rewind, run.levels, run.steps, run.arm == "imp") for run in runs} == {
+        (200, (10,), 56_320, own) for own in (True, False)
+    }
+    row = {"level": 10, "density": 0.1, "test_at_end": 0.93}
+    made = Elastic.table([(run, {"rows": [row]}) for run in runs])
+    assert sorted(float(one["published %"]) for one in made) == sorted(PUBLISHED_VGG.values())
+
+
+def test_new_blocks_stand_only_where_something_is_copied() -> None:
+    presets = Elastic.presets()
+    for name in ("quick", "mlp", "fashion"):
+        assert all(run.arm != NEW_BLOCKS for run in presets[name])
+    blocks = set(presets["blocks"])
+    assert {run.arm for run in blocks - set(presets["mlp"]) - set(presets["fashion"])} == {NEW_BLOCKS}
+    for run in (*presets["blocks"], *presets["paper"]):
+        if run.arm == NEW_BLOCKS:
+            lengths = [Blocks.of(architecture(name)).lengths for name in (run.source, run.target)]
+            assert lengths[0] < lengths[1]
 
 
 def test_small_images_are_means() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from experiments import find
 from experiments._weak import STAGES, stages_folder
-from experiments.imp import ARMS, MARKED, PUBLISHED, Arm, Imp
+from experiments.imp import ARMS, MARKED, NETWORKS, PUBLISHED, Arm, Imp
 from strongticket.models import architecture
 from strongticket.weak import SCOPES, Descent, level_totals
 
@@ -49,7 +49,7 @@ def test_every_arm_runs_on_the_stages_of_the_first(monkeypatch: pytest.MonkeyPat
 def test_the_presets_are_the_published_levels() -> None:
     assert find("imp") is Imp
     presets = Imp.presets()
-    assert list(presets) == ["quick", "mnist", "paper"]
+    assert list(presets) == ["quick", "conv", *NETWORKS, "mnist", "paper"]
     shapes = architecture("lenet-300-100").shapes
     totals = level_totals(shapes, SCOPES["lth-lenet"], 18)
     assert {level: round(100 * totals[level] / totals[0], 1) for level in PUBLISHED} == dict(PUBLISHED)

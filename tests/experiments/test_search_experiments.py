@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from experiments import AbstractExperiment, MissingRuns, find, finished
-from experiments._gain import gain, percent
+from experiments._percent import percent
 from experiments._search import DATA, Parts, parts_of, searched, widened
 from experiments.search_density import SearchDensity
 from experiments.search_inits import SearchInits
@@ -23,6 +23,7 @@ from paper_figs import fig06_search, fig07_methods
 from strongticket.models import architecture
 from strongticket.runs import Store, execute
 from strongticket.search import search_recipe
+from strongticket.statistics import gain
 
 EXPERIMENTS: tuple[type[AbstractExperiment], ...] = (SearchDensity, SearchWidth, SearchMethods, SearchInits)
 

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 import theory
+from strongticket.statistics import interval, p_value
 from theory import AbstractClaim, Outcome, ProofStep, Theorem, Trial, Verdict
 from theory._draws import Draws
-from theory._falsify import interval, p_value, trial_seeds, verdict
+from theory._falsify import trial_seeds, verdict
 
 
 class CoinClaim(AbstractClaim):
