@@ -6,21 +6,23 @@ depth, about as good as iterative pruning there and better than what pruning bef
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self, cast, final, get_args
 
 from experiments._experiment import AbstractExperiment
-from experiments._gain import gain, percent
+from experiments._percent import percent
 from experiments._weak import stages_folder
 from experiments._weak_parts import PartName, RecipeName, recipe_of, title_of, weak_part
+from strongticket.statistics import gain
 
 if TYPE_CHECKING:
     from strongticket.weak import Level, Trunk, WeakData
     from strongticket.weak.weak_ticket import AtStart
 
-__all__ = ["ARMS", "PUBLISHED", "Elastic"]
+__all__ = ["ABLATIONS", "ARMS", "BASELINES", "EVERY", "PUBLISHED", "PUBLISHED_VGG", "Arm", "Elastic"]
 
 Arm = Literal[
     "imp",
@@ -29,6 +31,7 @@ Arm = Literal[
     "elastic-random",
     "elastic-random-reinit",
     "elastic-random-copies",
+    "elastic-snip-copies",
     "reinit",
     "random-layer",
     "magnitude",
@@ -37,7 +40,12 @@ Arm = Literal[
     "grasp-abs",
     "synflow",
 ]
-ARMS: Final[tuple[Arm, ...]] = get_args(Arm)
+EVERY: Final[tuple[Arm, ...]] = get_args(Arm)
+NEW_BLOCKS: Final[Arm] = "elastic-snip-copies"
+ARMS: Final[tuple[Arm, ...]] = tuple(arm for arm in EVERY if arm != NEW_BLOCKS)
+"""Arms of the presets "quick", "mlp" and "fashion"; the other one has a preset of its own, "blocks"."""
+LEVEL: Final = 10
+"""The level of the published table: 89.26 per cent are gone."""
 BASELINES: Final[tuple[Arm, ...]] = ("reinit", "random-layer", "magnitude", "snip", "grasp", "grasp-abs", "synflow")
 ABLATIONS: Final[tuple[Arm, ...]] = tuple(arm for arm in ARMS if arm.startswith("elastic-"))
 PUBLISHED: Final[Mapping[tuple[int, int], float]] = MappingProxyType(
@@ -55,6 +63,20 @@ PUBLISHED: Final[Mapping[tuple[int, int], float]] = MappingProxyType(
 )
 """Table 5 of the paper, its half on MNIST: {(layers of 300 in the source, in the target): test accuracy in per cent} at
 density 0.1074; equal numbers are iterative pruning."""
+PUBLISHED_VGG: Final[Mapping[tuple[int, int], float]] = MappingProxyType(
+    {
+        (2, 2): 93.50,
+        (2, 3): 93.61,
+        (2, 5): 93.38,
+        (3, 2): 93.50,
+        (3, 3): 93.62,
+        (3, 5): 93.59,
+        (5, 2): 93.44,
+        (5, 3): 93.59,
+        (5, 5): 93.38,
+    }
+)
+"""Its other half, VGG-13 with so many linear layers on the original CIFAR-10."""
 
 
 @final
@@ -76,7 +98,8 @@ class Elastic(AbstractExperiment):
         law: of the initial weights.
         order: of the copied blocks: "append" or "interpolate".
         arm: "imp": a ticket of the target's own; "elastic": the source's, made to fit, and the same with fresh weights,
-            with a mask that is shuffled within layers, with both, with one that is shuffled in the copies alone;
+            with a mask that is shuffled within layers, with both, with one that is shuffled in the copies alone, and
+            with new blocks in place of the copies, of the target's own weights and as many of them, chosen by SNIP;
             "reinit" and "random-layer": controls of "imp"; the others: what pruning at the start finds on the target's
             rewound weights, at the density of "imp".
         levels: rounds of pruning.
@@ -109,7 +132,7 @@ class Elastic(AbstractExperiment):
         """Return densities and accuracies at each level."""
         from strongticket.weak.blocks import Blocks
         from strongticket.weak.elastic import BlockPlan, elastic
-        from strongticket.weak.weak_ticket import WeakTicket
+        from strongticket.weak.weak_ticket import WeakTicket, refilled
 
         data = weak_part(self.data, self.seed)
         target = self._trunk(self.target, data)
@@ -123,6 +146,9 @@ class Elastic(AbstractExperiment):
                 ticket = elastic(ticket, target.network, plan)
                 if self.arm == "elastic-random-copies":
                     ticket = replace(ticket, pruned=plan.copies(target.network))
+                if self.arm == "elastic-snip-copies":
+                    parts = plan.copies(target.network, whole=True)
+                    ticket = refilled(ticket, parts, target, data, per_class=self.per_class)
             level = self._level(target, number, data, ticket)
             names = ("density", "early_stop", "test_at_stop", "test_at_end")
             row = {"level": number, **{name: level.record[name] for name in names}, **_stages_of(target, level)}
@@ -167,10 +193,11 @@ class Elastic(AbstractExperiment):
 
     @classmethod
     def presets(cls) -> Mapping[str, Sequence[Self]]:
-        """quick (perceptrons on the digits), mlp (the paper's on MNIST), fashion (small ResNets), paper (CIFAR-10).
+        """quick (perceptrons on the digits), blocks, mlp (on MNIST), fashion (small ResNets), paper (CIFAR-10).
 
-        mlp: 40 epochs; fashion: ResNet-14 to 20 of half the width on images of 14x14; paper: 160 epochs, ResNets of 14
-        to 56 layers.
+        mlp: 40 epochs; fashion: ResNet-14 to 20 of half the width on images of 14x14; blocks: what of these two stands
+        beside new blocks in place of copies, and that; paper: 160 epochs, ResNets of 14 to 56 layers, and VGG-13 with 2
+        to 5 linear layers.
         """
         perceptron = {"scope": "openlth-output-kept", "rewind": 0, "law": "kaiming-normal", "per_class": 10}
         digits = {**perceptron, "data": "digits", "recipe": "digits-sgd", "steps": 400, "evaluate_every": 40}
@@ -198,11 +225,19 @@ class Elastic(AbstractExperiment):
         large = {n: perceptron_name(784, n) for n in (2, 3, 4)}
         resnet = {n: f"resnet{n}x0.5+affine+1x14x14" for n in (14, 20)}
         wide = {n: f"resnet{n}+affine" for n in (14, 20, 32, 56)}
-        steps = ((14, 20), (20, 32), (32, 56), (56, 32))
+        vgg = {n: f"vgg13fc{n}+affine" for n in (2, 3, 5)}
+        linear = {**cifar, "scope": "openlth-output-kept", "rewind": 200, "path_points": 0}
+        steps = ((14, 20), (20, 32), (32, 56))
+        copies: tuple[Arm, ...] = ("elastic-random-copies", NEW_BLOCKS)
         return {
             "quick": [
                 *cls._square(small, (10,), 3, {**digits, "path_points": 6}),
                 *cls._pair(small[2], small[3], (*BASELINES, *ABLATIONS), (10,), 3, {**digits, "path_points": 0}),
+            ],
+            "blocks": [
+                *cls._pair(large[2], large[3], ("imp", "elastic"), (10,), 3, {**mnist, "path_points": 11}),
+                *cls._pair(large[2], large[3], copies, (10,), 3, {**mnist, "path_points": 0}),
+                *cls._pair(resnet[14], resnet[20], ("imp", "elastic", *copies), (5, 8, 12), 3, fashion),
             ],
             "mlp": [
                 *cls._square(large, (10,), 3, {**mnist, "path_points": 11}),
@@ -210,7 +245,13 @@ class Elastic(AbstractExperiment):
             ],
             "fashion": cls._pair(resnet[14], resnet[20], ARMS, (5, 8, 12), 3, fashion),
             "paper": list(
-                dict.fromkeys(run for a, b in steps for run in cls._pair(wide[a], wide[b], ARMS, (6, 10, 13), 3, cifar))
+                dict.fromkeys(
+                    [
+                        *(run for a, b in steps for run in cls._pair(wide[a], wide[b], EVERY, (6, 10, 13), 3, cifar)),
+                        *cls._pair(wide[56], wide[32], ARMS, (6, 10, 13), 3, cifar),  # where nothing is copied
+                        *cls._square(vgg, (10,), 3, linear),
+                    ]
+                )
             ),
         }
 
@@ -251,7 +292,7 @@ class Elastic(AbstractExperiment):
             for row in result["rows"]
         }
         rows = []
-        for key in sorted({key[:5] for key in found}, key=lambda key: (*key[:2], ARMS.index(key[3]), key[2], key[4])):
+        for key in sorted({key[:5] for key in found}, key=lambda key: (*key[:2], EVERY.index(key[3]), key[2], key[4])):
             target, number, source, arm, order = key
             mine = {seed: found[*key, seed] for seed in sorted(one[5] for one in found if one[:5] == key)}
             group = list(mine.values())
@@ -271,14 +312,14 @@ class Elastic(AbstractExperiment):
                 row["better than iterative pruning by"] = str(gain(ours, [one["test_at_end"] for one in own if one]))
             if "path" in group[0]:
                 row["barrier %"] = percent([one["path"] for one in group], "barrier")
-            published = PUBLISHED.get((_depth(source), _depth(target)))
-            if published is not None and arm in ("imp", "elastic"):
+            published = _published(source, target)
+            if published is not None and number == LEVEL and arm in ("imp", "elastic"):
                 row["published %"] = f"{published:.2f}"
             rows.append(row)
         return rows
 
 
-_OF_SOURCE: Final[frozenset[Arm]] = frozenset(("elastic", *ABLATIONS))
+_OF_SOURCE: Final[frozenset[Arm]] = frozenset(("elastic", *ABLATIONS, NEW_BLOCKS))
 """Arms that know the source; for the others it is the target itself."""
 
 
@@ -291,9 +332,15 @@ def perceptron_name(inputs: int, layers: int) -> str:
     return "-".join(["mlp", str(inputs), *["300"] * layers, "100", "10+bias"])
 
 
-def _depth(model: str) -> int:
-    """Layers of 300 units of a network for MNIST; 0 for any other network."""
-    return model.count("-300") if model.startswith("mlp-784-") else 0
+def _published(source: str, target: str) -> float | None:
+    """The paper's accuracy, in per cent, for two perceptrons for MNIST or two VGG-13; None for other networks."""
+    if source.startswith("mlp-784-") and target.startswith("mlp-784-"):
+        return PUBLISHED.get((source.count("-300"), target.count("-300")))
+    names = [_VGG.fullmatch(name) for name in (source, target)]
+    return PUBLISHED_VGG.get((int(names[0][1]), int(names[1][1]))) if names[0] and names[1] else None
+
+
+_VGG: Final = re.compile(r"vgg13fc(\d)\+affine")
 
 
 def _stages_of(target: Trunk, level: Level) -> dict[str, Any]:

@@ -137,6 +137,7 @@ _VGG13 = ((64, 64), (128, 128), (256, 256), (512, 512), (512, 512))
 _VGG16 = ((64, 64), (128, 128), (256,) * 3, (512,) * 3, (512,) * 3)
 _VGG19 = ((64, 64), (128, 128), (256,) * 4, (512,) * 4, (512,) * 4)
 _SMALL = ((128, 128), (256, 256), (512, 512))
+_LINEAR = {"vgg13fc2": 2, "vgg13fc3": 3, "vgg13fc5": 5}
 
 
 @final
@@ -147,15 +148,23 @@ class Vgg(AbstractImageArchitecture):
     vgg11, 13, 16, 19: 2x2 max-pooling after each of the first four groups, the average over all positions after the
     fifth. vgg-small: max-pooling after each of its three groups, and all positions go into the linear layer.
 
+    vgg13fc2, vgg13fc3 and vgg13fc5 are the VGG-13-2, -3 and -5 of Chen et al. 2021: so many linear layers instead of
+    one, those before the last as wide as what comes in, with activations and without normalisation.
+
     Args:
         affine: whether normalisation has weights and biases, which are state and not random.
 
     >>> Vgg("vgg19").size, Vgg("vgg-small").size  # 20,018,880 in convolutions and 5,120 in the linear layer
     (20024000, 4656512)
+    >>> Vgg("vgg13fc3").size - Vgg("vgg13").size == 2 * 512**2
+    True
     """
 
     KINDS: ClassVar[Mapping[str, tuple[tuple[int, ...], ...]]] = MappingProxyType(
-        {"vgg11": _VGG11, "vgg13": _VGG13, "vgg16": _VGG16, "vgg19": _VGG19, "vgg-small": _SMALL}
+        {
+            **{"vgg11": _VGG11, "vgg13": _VGG13, "vgg16": _VGG16, "vgg19": _VGG19, "vgg-small": _SMALL},
+            **dict.fromkeys(_LINEAR, _VGG13),
+        }
     )
     FLAGS: ClassVar[tuple[str, ...]] = ("bias", "affine")
 
@@ -171,8 +180,13 @@ class Vgg(AbstractImageArchitecture):
     def _pools(self) -> int:
         return len(self.KINDS[self.kind]) - (self.kind != "vgg-small")
 
+    @property
+    def linear(self) -> int:
+        """Number of linear layers, the last one included."""
+        return _LINEAR.get(self.kind, 1)
+
     def build(self) -> nn.Module:
-        """Return the network: conv1, norm1, relu1, ..., pool1, ..., average1 (but in vgg-small), flatten, linear1."""
+        """Return the network: conv1, norm1, relu1, ..., pool1, ..., average1 (not in vgg-small), flatten, linear1, ..."""
         layers, (channels, height, width) = _Layers(), self.inputs
         for group, members in enumerate(self.KINDS[self.kind]):
             for wanted in members:
@@ -186,7 +200,8 @@ class Vgg(AbstractImageArchitecture):
         if self.kind != "vgg-small":
             layers.add("average", nn.AdaptiveAvgPool2d(1))
             height = width = 1
-        return layers.head([channels * height * width, self.classes], self.bias, self.activation)
+        sizes = [channels * height * width] * self.linear + [self.classes]
+        return layers.head(sizes, self.bias, self.activation)
 
 
 CONVOLUTIONAL = image_family(r"conv\d|vgg|lenet(?!-\d\d)", Conv, LeNet5, Vgg)

@@ -33,7 +33,8 @@ def architecture(name: str) -> AbstractArchitecture:
     Built in are:
 
     - ``mlp-D0-D1-...-DL``, ``lenet-300-100`` (784-300-100-10) and ``lenet-500`` (784-500-10, Pensia et al. 2020);
-    - ``conv2``, ``conv4``, ``conv6``, ``conv8``, ``lenet5``, ``vgg11``, ``vgg13``, ``vgg16``, ``vgg19``, ``vgg-small``;
+    - ``conv2``, ``conv4``, ``conv6``, ``conv8``, ``lenet5``, ``vgg11``, ``vgg13``, ``vgg16``, ``vgg19``, ``vgg-small``,
+      and ``vgg13fc2``, ``vgg13fc3``, ``vgg13fc5`` with so many linear layers;
     - ``resnet8``, 14, 20, 32, 44, 56, 110 for small images; ``resnet18``, 34, 50, 101 and ``wide-resnet50`` for large
       ones, the first four also as ``resnet18-cifar``;
     - ``vit-l2-d64-h4-p4`` (layers, dimension, heads, patch) and ``encoder-l1-d32-h2-v100-t16`` (vocabulary, length);

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-__all__ = ["accuracy", "logits", "predictions"]
+__all__ = ["accuracy", "judged", "logits", "predictions"]
 
 _BATCH = 2048
 
@@ -84,3 +84,22 @@ def accuracy(module: nn.Module, inputs: Tensor, labels: Tensor, *, batch_size: i
     if labels.shape != inputs.shape[:1]:
         raise ValueError(f"expected one label per input, got shapes {tuple(inputs.shape)} and {tuple(labels.shape)}")
     return int((predictions(module, inputs, batch_size=batch_size) == labels).sum()) / len(labels)
+
+
+def judged(module: nn.Module, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return (mean cross-entropy, in float64; number classified correctly) of a network in evaluation mode.
+
+    Args:
+        module: the network; left as it is.
+        inputs: [n, ...].
+        labels: [n] int64.
+
+    Raises:
+        ValueError: there are no inputs.
+
+    >>> loss, hits = judged(nn.Identity(), torch.tensor([[0.0, 0.0], [1.0, 0.0]]), torch.tensor([1, 0]))
+    >>> round(float(loss), 4), int(hits)
+    (0.5032, 1)
+    """
+    outputs = logits(module, inputs)
+    return nn.functional.cross_entropy(outputs.double(), labels), (outputs.argmax(1) == labels).sum()

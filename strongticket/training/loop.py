@@ -1,7 +1,7 @@
-"""The one training loop: weights and masks go through it alike, and it can stop anywhere and go on.
+"""The training loop as epochs: weights and masks go through it alike, and it can stop anywhere and go on.
 
-Everything random in it is a function of (seed, epoch, step): the order of the examples, their augmentation, and what
-dropout draws. So its whole state is a few numbers besides those of the network and of what moves it.
+Its steps are those of `strongticket.training.steps`, as are those of tickets that are trained step by step. What is
+added here is what an epoch is for: its record, validation, the choice of the best one, checkpoints, logs.
 """
 
 from __future__ import annotations
@@ -12,21 +12,17 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from strongticket import random
-from strongticket.training.augment import Augmenter
 from strongticket.training.checkpoint import Keeper, digest
 from strongticket.training.data import Examples
-from strongticket.training.evaluate import logits
+from strongticket.training.evaluate import judged
 from strongticket.training.log import Log
 from strongticket.training.optimiser import Stepper
 from strongticket.training.parallel import ALONE, Group
-from strongticket.training.precision import LossScale, lower_precision
 from strongticket.training.recipe import AbstractRecipe
+from strongticket.training.steps import Step, Steps, TrainingError, deterministic_noise, diverged, noise, order, reseed
 
 __all__ = [
     "Epoch",
@@ -41,10 +37,6 @@ __all__ = [
     "reseed",
     "thread_count",
 ]
-
-
-class TrainingError(RuntimeError):
-    """The training diverged; the message says where and what to change."""
 
 
 @dataclass(frozen=True)
@@ -122,9 +114,20 @@ class Loop:
         self._progress, self._keeper, self._log = progress, keeper, log
         self._first_choice = first_choice
         self._device = examples.labels.device
-        self._scale = LossScale() if recipe.autocast == "float16" else None
-        self._batches = math.ceil(len(examples.labels) / recipe.batch_size)
-        self._batch = 0
+        batches = math.ceil(len(examples.labels) / recipe.batch_size)
+        self._steps = Steps(
+            module,
+            stepper,
+            examples,
+            batch_size=recipe.batch_size,
+            last=recipe.epochs * batches,
+            lr_at=lambda step: recipe.lr_at(step, batches),
+            seed=seed,
+            augmentation=recipe.augmentation,
+            label_smoothing=recipe.label_smoothing,
+            autocast=recipe.autocast,
+            group=group,
+        )
         self._loss = torch.zeros((), dtype=torch.float64, device=self._device)
         self._hits = torch.zeros((), dtype=torch.int64, device=self._device)
         self.history: list[Epoch] = []
@@ -149,55 +152,26 @@ class Loop:
             self.best_epoch = self.recipe.epochs
 
     def _epoch(self, number: int) -> None:
-        examples, size = self._examples, self.recipe.batch_size
-        visits = torch.from_numpy(order(self.seed, number, len(examples.labels))).to(self._device)
-        augment = Augmenter(self.recipe.augmentation, self.seed, number, len(visits), self._device)
-        seeds = noise(self.seed, number, self._group.rank, self._batches)
         self.module.train()
-        while self._batch < self._batches:
-            rows = visits[self._batch * size : (self._batch + 1) * size]
-            reseed(int(seeds[self._batch]), self._device)
-            due = self._step(number, rows, augment)
-            self._batch += 1
-            if due and self._batch < self._batches:
+        end = number * self._steps.batches
+        overdue = None if self._keeper is None else self._keeper.overdue
+        while self._steps.step < end:
+            done = self._steps.take(overdue)
+            self._count(done)
+            if done.signal and self._steps.step < end:
                 self._save()
         self._finish(number)
 
-    def _step(self, number: int, rows: Tensor, augment: Augmenter) -> bool:
-        """One step; True if a checkpoint is due."""
-        at = (number - 1) * self._batches + self._batch
-        lr = self.recipe.lr_at(at, self._batches)
-        mine, weight = self._group.share(rows)
-        target = self._examples.labels[mine]
-        with lower_precision(self.recipe.autocast, self._device):
-            outputs = self.module(augment(self._examples.inputs[mine], mine))
-            loss = nn.functional.cross_entropy(outputs, target, label_smoothing=self.recipe.label_smoothing)
-        self.stepper.zero_grad()
-        (loss if self._scale is None else self._scale.scale(loss)).backward()  # type: ignore[no-untyped-call]
-        due = self._group.average(self.module, weight, self._keeper is not None and self._keeper.overdue())
-        progress = (at + 1) / (self.recipe.epochs * self._batches)
-        if self._scale is None or self._scale.unscale(self.module.parameters()):
-            self._move(lr, progress, loss, number)
-        else:
-            self.stepper.skip(progress=progress)
-        if len(mine) == len(rows) and not self._group.first:
-            return due  # the first process counts a batch that all have whole
-        self._loss += loss.detach() * len(mine)
-        self._hits += (outputs.detach().argmax(1) == target).sum()
-        return due
-
-    def _move(self, lr: float, progress: float, loss: Tensor, number: int) -> None:
-        try:
-            self.stepper.step(lr, progress=progress)
-        except RuntimeError as error:
-            if not math.isfinite(float(loss.detach())) or not _finite_gradients(self.module):
-                raise TrainingError(diverged(f"loss became {float(loss.detach())}", number, lr)) from error
-            raise
+    def _count(self, done: Step) -> None:
+        if done.whole and not self._group.first:
+            return  # the first process counts a batch that all have whole
+        self._loss += done.loss * len(done.labels)
+        self._hits += (done.outputs.argmax(1) == done.labels).sum()
 
     def _finish(self, number: int) -> None:
         n = len(self._examples.labels)
         mean = float(self._group.total(self._loss)) / n
-        lr = self.recipe.lr_at(number * self._batches - 1, self._batches)
+        lr = self.recipe.lr_at(number * self._steps.batches - 1, self._steps.batches)
         # Once NaN or infinite, the sum stays so: one look per epoch finds it without stalling every step.
         if not math.isfinite(mean):
             raise TrainingError(diverged(f"loss became {mean}", number, lr))
@@ -205,7 +179,6 @@ class Loop:
         valid = self._validate()
         details = {} if self._observer is None else self._observer.observe()
         self.history.append(Epoch(number, lr, mean, hits, valid[0], valid[1], details))
-        self._batch = 0
         self._loss.zero_()
         self._hits.zero_()
         if self.recipe.keep_best and best_so_far(self.history, self._first_choice):
@@ -226,9 +199,7 @@ class Loop:
         inputs, labels = self._examples.validation
         mine, weight = self._group.share(torch.arange(len(labels), device=self._device))
         part, target = (inputs, labels) if self._group.size == 1 else (inputs[mine], labels[mine])
-        outputs = logits(self.module, part)
-        loss = nn.functional.cross_entropy(outputs.double(), target)
-        hits = (outputs.argmax(1) == target).sum()
+        loss, hits = judged(self.module, part, target)
         if self._group.size == 1:
             return float(loss), int(hits) / len(labels)
         both = self._group.total(torch.stack([loss * weight, hits.double() / len(target) * weight]))
@@ -248,7 +219,7 @@ class Loop:
         """Return everything that a resumed run needs besides the arguments."""
         return {
             "history": [asdict(epoch) for epoch in self.history],
-            "batch": self._batch,
+            "batch": self._steps.step - len(self.history) * self._steps.batches,
             "loss": self._group.total(self._loss),
             "hits": self._group.total(self._hits),
             "module": self.module.state_dict(),
@@ -256,21 +227,22 @@ class Loop:
             "best": self.best,
             "best_epoch": self.best_epoch,
             "observer": {} if self._observer is None else self._observer.state_dict(),
-            "scale": [] if self._scale is None else [self._scale.factor, self._scale.good],
+            "scale": [] if self._steps.scale is None else [self._steps.scale.factor, self._steps.scale.good],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state_dict` was taken."""
         self.history = [Epoch(**record) for record in state["history"]]
-        self._batch, self.best, self.best_epoch = state["batch"], state["best"], state["best_epoch"]
+        self._steps.step = len(self.history) * self._steps.batches + int(state["batch"])
+        self.best, self.best_epoch = state["best"], state["best_epoch"]
         for mine, saved in ((self._loss, state["loss"]), (self._hits, state["hits"])):
             mine.copy_(saved if self._group.first else torch.zeros_like(saved))
         self.module.load_state_dict(state["module"])
         self.stepper.load_state_dict(state["stepper"])
         if self._observer is not None:
             self._observer.load_state_dict(state["observer"])
-        if self._scale is not None:
-            self._scale.factor, self._scale.good = state["scale"]
+        if self._steps.scale is not None:
+            self._steps.scale.factor, self._steps.scale.good = state["scale"]
 
 
 def best_so_far(history: Sequence[Epoch], first_choice: int = 1) -> bool:
@@ -284,33 +256,6 @@ def best_so_far(history: Sequence[Epoch], first_choice: int = 1) -> bool:
         epoch.validation_accuracy for epoch in history[first_choice - 1 :] if epoch.validation_accuracy is not None
     ]
     return bool(scores) and scores.index(max(scores)) == len(scores) - 1
-
-
-def order(seed: int, epoch: int, n: int) -> npt.NDArray[np.int64]:  # [n]
-    """Return the order in which an epoch, from 1, visits the examples."""
-    return np.ascontiguousarray(random.permutation(seed, f"epoch/{epoch}", n, purpose=random.ORDER), dtype=np.int64)
-
-
-def noise(seed: int, epoch: int, rank: int, batches: int) -> npt.NDArray[np.uint64]:  # [batches]
-    """Return seeds for what each step of a process draws from torch's generator."""
-    pairs = random.words(seed, f"noise/{epoch}/{rank}", 0, 2 * batches, purpose=random.AUGMENTATION).astype(np.uint64)
-    return (pairs[::2] << np.uint64(31)) | (pairs[1::2] >> np.uint64(1))
-
-
-def reseed(seed: int, device: torch.device) -> None:
-    """Seed the generators that dropout draws from."""
-    torch.default_generator.manual_seed(seed)
-    if device.type == "cuda":
-        with torch.cuda.device(device):
-            torch.cuda.manual_seed(seed)
-
-
-@contextmanager
-def deterministic_noise() -> Iterator[None]:
-    """Put torch's global generators back afterwards."""
-    initialised = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-    with torch.random.fork_rng(devices=list(range(torch.cuda.device_count())) if initialised else []):
-        yield
 
 
 @contextmanager
@@ -328,13 +273,3 @@ def thread_count(count: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _finite_gradients(module: nn.Module) -> bool:
-    gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
-    return all(bool(torch.isfinite(gradient).all()) for gradient in gradients)
-
-
-def diverged(what: str, number: int, lr: float) -> str:
-    """Return the message of a `TrainingError`."""
-    return f"the {what} in epoch {number} (lr {lr:g}): lower lr, or check inputs and initial weights"

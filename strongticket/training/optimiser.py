@@ -10,7 +10,7 @@ from torch import nn
 from strongticket.training.initial import AFFINE
 from strongticket.training.recipe import Recipe
 
-__all__ = ["Stepper", "WeightOptimiser"]
+__all__ = ["Stepper", "WeightOptimiser", "decay_groups"]
 
 _MOMENTUM = 0.9
 
@@ -80,12 +80,25 @@ def _affine_parameters(network: nn.Module) -> list[nn.Parameter]:
 
 
 def _optimiser(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
+    groups = decay_groups(network, recipe.weight_decay)
     if recipe.optimiser == "adam":
         return torch.optim.AdamW(groups, lr=recipe.lr, fused=True)
     return torch.optim.SGD(groups, lr=recipe.lr, momentum=_MOMENTUM, nesterov=True, fused=True)
+
+
+def decay_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Return the parameter groups of an optimiser: matrices and kernels decay, biases and normalisation do not.
+
+    Args:
+        network: its parameters that require gradients are moved.
+        weight_decay: of matrices and kernels.
+
+    >>> [len(group["params"]) for group in decay_groups(nn.Linear(2, 2), 0.1)]
+    [1, 1]
+    """
+    trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]

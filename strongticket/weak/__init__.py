@@ -15,7 +15,7 @@ from strongticket.weak.recipe import STEP_RECIPES, StepRecipe
 from strongticket.weak.scope import SCOPES, Scope, counted, kinds, level_counts, level_totals
 from strongticket.weak.stages import Stage, Stages
 from strongticket.weak.transfer import TRANSFER_ARMS, carried, class_halves, transfer
-from strongticket.weak.weak_ticket import AT_START, WeakTicket, at_start, controlled, train_ticket
+from strongticket.weak.weak_ticket import AT_START, WeakTicket, at_start, controlled, refilled, train_ticket
 
 __all__ = [
     "AT_START",
@@ -60,6 +60,7 @@ __all__ = [
     "level_totals",
     "planned_densities",
     "random_source",
+    "refilled",
     "speed",
     "stage_densities",
     "strict_ticket",

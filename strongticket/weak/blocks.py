@@ -39,8 +39,8 @@ class Blocks:
         """Return the stages of a residual network, a VGG or a perceptron.
 
         ResNet: residual blocks with their normalisation. VGG: a convolution and its normalisation, a stage ending where
-        the width changes or where pixels are pooled. MLP: a hidden layer, a stage being layers of the same width; its
-        first one, which may come from another width, is never copied.
+        the width changes or where pixels are pooled; hidden linear layers are one more stage. MLP: a hidden layer, a
+        stage being layers of the same width; its first one, which may come from another width, is never copied.
 
         Raises:
             ValueError: another network; give `Blocks` of your own for it.
@@ -62,7 +62,9 @@ class Blocks:
             for group in network.KINDS[network.kind]:
                 stages.append([(f"conv{number + i}.", f"norm{number + i}.") for i in range(1, len(group) + 1)])
                 number += len(group)
-            rest = ("linear1.",)
+            if network.linear > 1:
+                stages.append([(f"linear{i}.",) for i in range(1, network.linear)])
+            rest = (f"linear{network.linear}.",)
         elif isinstance(network, MLP) and network.depth > 1:
             hidden = list(range(network.depth - 1))
             runs = [list(run) for _, run in groupby(hidden, lambda i: network.sizes[i + 1])]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from strongticket.source import AbstractArchitecture
-from strongticket.training import logits
+from strongticket.training.evaluate import judged
 
 __all__ = ["Connection", "PathPoint", "connection"]
 
@@ -100,9 +100,8 @@ def connection(
         module = network.module(_between(one, other, at)).to(inputs.device)
         if statistics is not None:
             _measure_statistics(module, statistics)
-        outputs = logits(module, inputs).double()
-        loss = float(nn.functional.cross_entropy(outputs, labels))
-        found.append(PathPoint(at, loss, int((outputs.argmax(1) == labels).sum()) / len(labels)))
+        loss, hits = judged(module, inputs, labels)
+        found.append(PathPoint(at, float(loss), int(hits) / len(labels)))
     return Connection(tuple(found))
 
 

@@ -14,12 +14,14 @@ from torch import Tensor, nn
 
 from strongticket import random
 from strongticket.mask import Mask
-from strongticket.training import Checkpoint, TrainingError, logits
-from strongticket.training.augment import Augmenter
+from strongticket.training import Checkpoint, TrainingError
 from strongticket.training.checkpoint import Keeper, digest
 from strongticket.training.data import Examples, check_outputs
+from strongticket.training.evaluate import judged
 from strongticket.training.initial import AFFINE
-from strongticket.training.loop import deterministic_noise, noise, order, reseed, thread_count
+from strongticket.training.loop import thread_count
+from strongticket.training.optimiser import decay_groups
+from strongticket.training.steps import Steps, deterministic_noise
 from strongticket.weak.recipe import StepRecipe
 
 __all__ = ["Descended", "Descent", "Look", "descend", "early_stop", "keep_on"]
@@ -83,6 +85,9 @@ class Descended:
 class Descent:
     """A training that stands at some step: go on `to` a later one, take its state, set it to a state.
 
+    Its steps are those of `strongticket.training.steps`, as are those of `strongticket.training.train`. What is added
+    here is a mask, looks at the validation data by the step, and the early stop.
+
     Everything random is a function of (seed, step), and steps are counted from the beginning of the recipe. So a
     descent that begins at step r visits the examples, with the learning rates, that one from step 0 does from r on. Its
     optimiser is fresh, as rewinding wants it.
@@ -118,15 +123,28 @@ class Descent:
         self._masks = _masked(self.network, {} if mask is None else mask, self._device)
         self._examples, self._recipe, self._seed = examples, recipe, seed
         self._optimiser = _optimiser(self.network, recipe)
-        self._batches = math.ceil(len(examples.labels) / recipe.batch_size)
-        self._epoch: _Epoch | None = None
+        self._steps = Steps(
+            self.network,
+            _MaskedOptimiser(self._optimiser, self._masks),
+            examples,
+            batch_size=recipe.batch_size,
+            last=recipe.steps,
+            lr_at=recipe.lr_at,
+            seed=seed,
+            augmentation=recipe.augmentation,
+            begin=begin,
+        )
         self._loss = torch.zeros((), dtype=torch.float64, device=self._device)
         self._since = 0
-        self.step = begin
         self.looks: list[Look] = []
         self.best: dict[str, Tensor] = {}
         if recipe.dropout:
             _drop(self.network, recipe.dropout)
+
+    @property
+    def step(self) -> int:
+        """So many steps were done, counted from the beginning of the recipe."""
+        return self._steps.step
 
     def to(self, step: int, *, save: Callable[[], None] | None = None, due: Callable[[], bool] | None = None) -> None:
         """Go on to a step.
@@ -142,44 +160,27 @@ class Descent:
         """
         if not self.step <= step <= self._recipe.steps:
             raise ValueError(f"this descent is at step {self.step} of {self._recipe.steps} and cannot go to {step}")
-        while self.step < step:
-            self._one()
-            if self.step % self._recipe.evaluate_every == 0 or self.step == self._recipe.steps:
-                self._look()
-            if due is not None and save is not None and due():
-                save()
+        with deterministic_noise():
+            while self.step < step:
+                self._one()
+                if self.step % self._recipe.evaluate_every == 0 or self.step == self._recipe.steps:
+                    self._look()
+                if due is not None and save is not None and due():
+                    save()
 
     def _one(self) -> None:
-        number, batch = divmod(self.step, self._batches)
-        if self._epoch is None or self._epoch.number != number + 1:
-            self._epoch = _Epoch(number + 1, self._examples, self._recipe, self._seed, self._batches)
-        rows = self._epoch.visits[batch * self._recipe.batch_size : (batch + 1) * self._recipe.batch_size]
-        if self._epoch.seeds is not None:
-            reseed(self._epoch.seeds[batch], self._device)
         if not self.network.training:
             self.network.train()
-        inputs = self._epoch.augment(self._examples.inputs[rows], rows)
-        loss = nn.functional.cross_entropy(self.network(inputs), self._examples.labels[rows])
-        self._optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        for parameter, kept in self._masks:
-            if parameter.grad is not None:
-                parameter.grad.mul_(kept)
-        lr = self._recipe.lr_at(self.step)
-        for group in self._optimiser.param_groups:
-            group["lr"] = lr
-        self._optimiser.step()
-        self._loss += loss.detach()
+        self._loss += self._steps.take().loss
         self._since += 1
-        self.step += 1
 
     def _look(self) -> None:
         """Look at the validation data; keep the network if it never was better."""
         assert self._examples.validation is not None
         inputs, labels = self._examples.validation
         train_loss = float(self._loss) / max(1, self._since)
-        outputs = logits(self.network, inputs).double()
-        loss = float(nn.functional.cross_entropy(outputs, labels))
+        mean, hits = judged(self.network, inputs, labels)
+        loss = float(mean)
         if not math.isfinite(loss) or not math.isfinite(train_loss):
             raise TrainingError(
                 f"the loss became {train_loss} in training and {loss} in validation by step {self.step} "
@@ -187,7 +188,7 @@ class Descent:
             )
         if not self.looks or loss < min(look.loss for look in self.looks):
             self.best = _copied(self.network.state_dict())
-        self.looks.append(Look(self.step, loss, int((outputs.argmax(1) == labels).sum()) / len(labels), train_loss))
+        self.looks.append(Look(self.step, loss, int(hits) / len(labels), train_loss))
         self._loss.zero_()
         self._since = 0
 
@@ -205,7 +206,7 @@ class Descent:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Stand where `state_dict` was taken, which must have been of a descent with the same arguments."""
-        self.step, self._since = int(state["step"]), int(state["since"])
+        self._steps.step, self._since = int(state["step"]), int(state["since"])
         self.network.load_state_dict(state["network"])
         self._optimiser.load_state_dict(copy.deepcopy(state["optimiser"]))
         self.looks = [Look(**look) for look in state["looks"]]
@@ -300,15 +301,31 @@ def keep_on(descent: Descent, step: int, keeper: Keeper) -> None:
     save()
 
 
-class _Epoch:
-    """What is drawn for one pass over the data."""
+class _MaskedOptimiser:
+    """An optimiser of torch that never sees a gradient outside the mask: so no momentum moves what is not kept."""
 
-    def __init__(self, number: int, examples: Examples, recipe: StepRecipe, seed: int, batches: int) -> None:
-        self.number = number
-        device = examples.labels.device
-        self.visits = torch.from_numpy(order(seed, number, len(examples.labels))).to(device)
-        self.seeds = noise(seed, number, 0, batches).tolist() if recipe.dropout else None
-        self.augment = Augmenter(recipe.augmentation, seed, number, len(examples.labels), device)
+    def __init__(self, optimiser: torch.optim.Optimizer, masks: list[tuple[nn.Parameter, Tensor]]) -> None:
+        self._optimiser, self._masks = optimiser, masks
+
+    def zero_grad(self) -> None:
+        self._optimiser.zero_grad()
+
+    def step(self, lr: float, *, progress: float = 0.0) -> None:
+        for parameter, kept in self._masks:
+            if parameter.grad is not None:
+                parameter.grad.mul_(kept)
+        for group in self._optimiser.param_groups:
+            group["lr"] = lr
+        self._optimiser.step()
+
+    def skip(self, *, progress: float) -> None:
+        """Leave the weights as they are."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return self._optimiser.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._optimiser.load_state_dict(state)
 
 
 def _masked(network: nn.Module, mask: Mapping[str, Tensor], device: torch.device) -> list[tuple[nn.Parameter, Tensor]]:
@@ -327,12 +344,7 @@ def _masked(network: nn.Module, mask: Mapping[str, Tensor], device: torch.device
 
 
 def _optimiser(network: nn.Module, recipe: StepRecipe) -> torch.optim.Optimizer:
-    parameters = list(network.parameters())
-    groups = [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
+    groups = decay_groups(network, recipe.weight_decay)
     if recipe.optimiser == "adam":
         return torch.optim.Adam(groups, lr=recipe.lr, betas=_BETAS, eps=1e-8, fused=True)
     return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, fused=True)

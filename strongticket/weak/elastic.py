@@ -82,14 +82,15 @@ class BlockPlan:
         """Return the plan that makes a network deeper.
 
         As many different blocks as possible are copied, each as few times as possible, and the earlier ones if not
-        all can be copied equally often.
+        all can be copied equally often. The first one, which usually changes the shape of what comes in, is copied
+        only where it is the only one; whether shapes allow that, is seen when the plan is carried out.
 
         Args:
             source: number of blocks of each stage.
             target: the same of the deeper network.
             order: "append": all blocks in order, then the copied ones in order again; "interpolate": copies right
                 behind what they are copies of.
-            only: the blocks that may be copied, of every stage; None: all but the first.
+            only: the blocks that may be copied, of every stage; None: all but the first, or that if there is no other.
 
         Raises:
             ValueError: other numbers of stages, fewer blocks than before, or no block that may be copied.
@@ -228,7 +229,9 @@ class BlockPlan:
             raise ValueError(f"{', '.join(lost[:3])} of {source.id} have no like in {target.id}: build both alike")
         return found
 
-    def copies(self, target: AbstractArchitecture, *, target_blocks: Blocks | None = None) -> tuple[str, ...]:
+    def copies(
+        self, target: AbstractArchitecture, *, target_blocks: Blocks | None = None, whole: bool = False
+    ) -> tuple[str, ...]:
         """Return the names of the target's weights that are second copies: of blocks that came out once before.
 
         With these as its `pruned` a ticket has controls that change the copies alone:
@@ -237,6 +240,7 @@ class BlockPlan:
         Args:
             target: the network that the plan makes.
             target_blocks: its blocks; None: those that are known of it.
+            whole: all parts of these blocks: biases, normalisation and statistics too.
 
         Raises:
             ValueError: stages or numbers of blocks that are not the target's.
@@ -255,7 +259,8 @@ class BlockPlan:
             for place, unit in enumerate(units)
             if indices[place] in indices[:place]
         }
-        return tuple(name for name in counted(target.shapes) if owners[name][0] in second)
+        names = owners if whole else counted(target.shapes)
+        return tuple(name for name in names if owners[name][0] in second)
 
     def _units(self, ours: Blocks, theirs: Blocks, what: str) -> dict[tuple[str, ...], tuple[str, ...]]:
         """{target unit: source unit}."""
@@ -373,8 +378,8 @@ def _stage(part: str, text: str) -> tuple[int, ...]:
 def _stretched(a: int, b: int, order: Order, only: Sequence[int] | None) -> tuple[int, ...]:
     if b < a or a < 1:
         raise ValueError(f"a stage of {a} blocks can be stretched to {a} or more, got {b}; see `squeeze`")
-    pool = list(range(1, a)) if only is None else sorted(set(only))
-    if any(not 1 <= i < a for i in pool) or (b > a and not pool):
+    pool = (list(range(1, a)) or [0]) if only is None else sorted(set(only))
+    if only is not None and (any(not 1 <= i < a for i in pool) or (b > a and not pool)):
         raise ValueError(
             f"of a stage of {a} blocks those that may be copied are 1..{a - 1} (the first one changes the shape), and "
             f"{b - a} more are wanted; got {pool}"

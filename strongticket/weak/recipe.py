@@ -90,33 +90,45 @@ class StepRecipe:
         return replace(self, **changes)
 
 
+_RESNET = StepRecipe(
+    30_000,
+    128,
+    0.1,
+    optimiser="sgd",
+    weight_decay=1e-4,
+    milestones=(20_000, 25_000),
+    augmentation="crop-flip",
+)
+_VGG = StepRecipe(
+    112_480,
+    64,
+    0.1,
+    optimiser="sgd",
+    weight_decay=1e-4,
+    milestones=(56_240, 84_360),
+    augmentation="crop-flip",
+)
+
 STEP_RECIPES: Mapping[str, StepRecipe] = MappingProxyType(
     {
         "lth-lenet": StepRecipe(50_000, 60, 1.2e-3),
         "lth-conv2": StepRecipe(20_000, 60, 2e-4),
         "lth-conv4": StepRecipe(25_000, 60, 3e-4),
         "lth-conv6": StepRecipe(30_000, 60, 3e-4),
-        "lth-resnet": StepRecipe(
-            30_000,
-            128,
-            0.1,
-            optimiser="sgd",
-            weight_decay=1e-4,
-            milestones=(20_000, 25_000),
-            augmentation="crop-flip",
-        ),
-        "lth-vgg19": StepRecipe(
-            112_480,
-            64,
-            0.1,
-            optimiser="sgd",
-            weight_decay=1e-4,
-            milestones=(56_240, 84_360),
-            augmentation="crop-flip",
-        ),
+        "lth-conv2-dropout": StepRecipe(20_000, 60, 3e-4, dropout=0.5),
+        "lth-conv4-dropout": StepRecipe(25_000, 60, 2e-4, dropout=0.5),
+        "lth-conv6-dropout": StepRecipe(30_000, 60, 2e-4, dropout=0.5),
+        "lth-resnet": _RESNET,
+        "lth-resnet-low": _RESNET.changed(lr=0.01),
+        "lth-resnet-warm": _RESNET.changed(lr=0.03, warmup=20_000),
+        "lth-vgg19": _VGG,
+        "lth-vgg19-low": _VGG.changed(lr=0.01),
+        "lth-vgg19-warm": _VGG.changed(warmup=10_000),
+        "open-lth-lenet": StepRecipe(17_200, 128, 0.1, optimiser="sgd", momentum=0.0),
         "digits": StepRecipe(600, 60, 1.2e-3, evaluate_every=20),
     }
 )
-"""The recipes of Frankle & Carbin (2019) by network, and one for the 8x8 digits. The paper's low and warmed-up learning
-rates are changes of these: ``STEP_RECIPES["lth-resnet"].changed(lr=0.03, warmup=20_000)``. The weight decay of the two
-SGD recipes is what later codes use; it was not found in the paper."""
+"""The recipes of Frankle & Carbin (2019) by network; that of facebookresearch/open_lth for MNIST, 40 epochs; one for
+the 8x8 digits. "low" has the paper's lower learning rate, "warm" the one that it warms up. The learning rates of
+"dropout" are those of an earlier version of the paper. The weight decay of the SGD recipes is what later codes use; it
+was not found in the paper."""

@@ -5,7 +5,7 @@ What stands beside such a ticket is here too: its controls, and masks that are f
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final, Literal, Self
@@ -13,8 +13,20 @@ from typing import Final, Literal, Self
 from torch import Tensor
 
 from strongticket.mask import Mask
-from strongticket.pruning import METHODS, SNIP, AbstractPruner, AbstractScore, GraSP, GraSPAbs, pruner_of
+from strongticket.pruning import (
+    METHODS,
+    SNIP,
+    AbstractPruner,
+    AbstractScore,
+    GraSP,
+    GraSPAbs,
+    Iterative,
+    SynFlow,
+    inverted,
+    pruner_of,
+)
 from strongticket.pruning.problem import Mode, Problem
+from strongticket.pruning.synflow import SynapticSaliency
 from strongticket.source import AbstractArchitecture
 from strongticket.training.checkpoint import digest
 from strongticket.weak.controls import Control, control_mask, control_weights
@@ -22,12 +34,13 @@ from strongticket.weak.imp import Family, Level, Trunk, WeakData, masked
 from strongticket.weak.initial import random_source
 from strongticket.weak.scope import counted, level_totals
 
-__all__ = ["AT_START", "WeakTicket", "at_start", "controlled", "train_ticket"]
+__all__ = ["AT_START", "WeakTicket", "at_start", "controlled", "refilled", "train_ticket"]
 
-AtStart = Literal["random", "magnitude", "snip", "grasp", "grasp-abs", "synflow"]
+AtStart = Literal["random", "random-layer", "magnitude", "snip", "grasp", "grasp-abs", "synflow"]
 AT_START: Final[Mapping[AtStart, str]] = MappingProxyType(
     {
         "random": "random scores, all layers competing",
+        "random-layer": "random scores, all layers at the same density",
         "magnitude": "the largest of the rewound weights",
         "snip": "SNIP",
         "grasp": "GraSP with the sign of its scores, as published",
@@ -121,6 +134,7 @@ def at_start(
     per_class: int | None = None,
     mode: Mode = "train",
     batch: int = 1024,
+    backwards: bool = False,
 ) -> WeakTicket:
     """Return a ticket with as many weights as a level has, chosen on the rewound weights alone.
 
@@ -133,20 +147,80 @@ def at_start(
         mode: "train": normalisation by the moments of the examples, which should then fit into one batch; "eval": by
             the running statistics at the step that is rewound to.
         batch: examples at a time.
+        backwards: keep what the method ranks lowest, which no method that found something should survive.
 
     Raises:
         ValueError: an unknown method, or more examples per class than there are.
     """
-    if method not in AT_START:
-        raise ValueError(f"unknown method {method!r}: expected one of {', '.join(AT_START)}")
+    _check_method(method)
     whole, values, names = Mask.full(trunk.shapes), trunk.rewound(), tuple(trunk.pruned)
-    module = trunk.network.module({name: value.clone() for name, value in values.items()}).to(data.train[0].device)
     start = Mask({name: whole[name] for name in names})
-    problem = Problem.of(module, data.train, names=names, seed=trunk.imp.seed, start=start, mode=mode)
     kept = level_totals(trunk.network.shapes, trunk.imp.rule, number)[number] - (whole.size - start.size)
-    found = pruner_of(_scorer(method, per_class, batch)).prune(problem, kept / start.size).mask
-    mask = Mask({name: found[name] if name in found else whole[name] for name in whole})
+    pruner = _pruner(method, per_class, batch, backwards)
+    mask = _found(trunk, values, names, kept, pruner, data, mode)
+    mask = Mask({name: mask[name] if name in mask else whole[name] for name in whole})
     return WeakTicket(trunk.network, values, mask, names)
+
+
+def refilled(
+    ticket: WeakTicket,
+    parts: Collection[str],
+    trunk: Trunk,
+    data: WeakData,
+    method: AtStart = "snip",
+    *,
+    per_class: int | None = None,
+    mode: Mode = "train",
+    batch: int = 1024,
+) -> WeakTicket:
+    """Return a ticket with some parts made anew: rewound values of a trunk, and a mask that a method finds on them.
+
+    As many weights as before are kept of these parts together, found while all others stand as the ticket has them.
+    With `BlockPlan.copies` as parts this is an ablation of elastic tickets: their source's mask on the blocks that
+    were there, and SNIP on the others.
+
+    Args:
+        ticket: of the trunk's network.
+        parts: names of parameters and buffers.
+        trunk: whose rewound values these get, and whose seed is used.
+        data: the trunk's; see `at_start`.
+        method: one of `AT_START`.
+        per_class: see `at_start`.
+        mode: see `at_start`.
+        batch: see `at_start`.
+
+    Raises:
+        ValueError: a ticket of another network, an unknown method, or parts without any weight that may be pruned.
+    """
+    _check_network(ticket, trunk)
+    _check_method(method)
+    names = tuple(name for name in ticket.pruned if name in parts)
+    if not names:
+        raise ValueError(f"none of the parts {sorted(parts)[:3]} is among the layers that are pruned: {ticket.pruned}")
+    rewound = trunk.rewound()
+    values = {name: rewound[name] if name in parts else value for name, value in ticket.values.items()}
+    kept = sum(ticket.mask.counts[name] for name in names)
+    others = Mask({name: ticket.mask[name] for name in ticket.mask if name not in names})
+    around = masked(values, others)
+    mask = _found(trunk, around, names, kept, _pruner(method, per_class, batch, False), data, mode)
+    mask = Mask({name: mask[name] if name in mask else ticket.mask[name] for name in ticket.mask})
+    return replace(ticket, values=values, mask=mask)
+
+
+def _found(
+    trunk: Trunk,
+    values: Mapping[str, Tensor],
+    names: tuple[str, ...],
+    kept: int,
+    pruner: AbstractPruner,
+    data: WeakData,
+    mode: Mode,
+) -> Mask:
+    """The mask over some layers, whole so far, that a method finds on these values."""
+    module = trunk.network.module({name: value.clone() for name, value in values.items()}).to(data.train[0].device)
+    start = Mask.full({name: trunk.shapes[name] for name in names})
+    problem = Problem.of(module, data.train, names=names, seed=trunk.imp.seed, start=start, mode=mode)
+    return pruner.prune(problem, kept / start.size).mask
 
 
 def train_ticket(trunk: Trunk, ticket: WeakTicket) -> Level:
@@ -163,11 +237,22 @@ def train_ticket(trunk: Trunk, ticket: WeakTicket) -> Level:
     return trunk.train(ticket.values, ticket.mask, ticket=ticket.digest)
 
 
-def _scorer(method: AtStart, per_class: int | None, batch: int) -> AbstractPruner | AbstractScore:
-    scorer = METHODS[method]()
+def _pruner(method: AtStart, per_class: int | None, batch: int, backwards: bool) -> AbstractPruner:
+    if method == "synflow":
+        rounds = Iterative(SynFlow().rounds)
+        return pruner_of(inverted(SynapticSaliency()), schedule=rounds) if backwards else SynFlow()
+    scorer = METHODS[method.removesuffix("-layer")]()
+    assert isinstance(scorer, AbstractScore)
     if isinstance(scorer, SNIP | GraSP | GraSPAbs):
-        return replace(scorer, per_class=per_class, batch=batch)
-    return scorer
+        scorer = replace(scorer, per_class=per_class, batch=batch)
+    return pruner_of(
+        inverted(scorer) if backwards else scorer, allocation="layer" if method.endswith("-layer") else "global"
+    )
+
+
+def _check_method(method: str) -> None:
+    if method not in AT_START:
+        raise ValueError(f"unknown method {method!r}: expected one of {', '.join(AT_START)}")
 
 
 def _check_network(ticket: WeakTicket, trunk: Trunk) -> None:

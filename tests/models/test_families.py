@@ -20,6 +20,7 @@ from strongticket.ticket import AbstractArchitecture, Mask, Source, Ticket
 
 KINDS = [
     "mlp-12-5-3", "conv2", "conv4", "conv6", "conv8", "lenet5", "vgg11", "vgg13", "vgg16", "vgg19", "vgg-small",
+    "vgg13fc2", "vgg13fc3", "vgg13fc5",
     "resnet8", "resnet14", "resnet20", "resnet32", "resnet44", "resnet56", "resnet110",
     "resnet18-cifar", "resnet34-cifar", "resnet50-cifar", "resnet101-cifar",
     "resnet18", "resnet34", "resnet50", "resnet101", "wide-resnet50",
@@ -27,14 +28,14 @@ KINDS = [
 ]  # fmt: skip
 OPTIONS = [
     "mlp-12-5-3+bias", "conv2x0.25", "conv4-100", "conv6+1x28x28", "conv8+bias", "conv4x0.25-100+1x28x28+bias",
-    "lenet5x2-47+3x32x32+bias", "vgg16x0.125+affine", "vgg19-100+bias+affine", "vgg-smallx0.1+1x8x8",
+    "lenet5x2-47+3x32x32+bias", "vgg16x0.125+affine", "vgg13fc3x0.5-100+bias+affine", "vgg19-100+bias+affine", "vgg-smallx0.1+1x8x8",
     "resnet20x2", "resnet20-100", "resnet20+pad", "resnet8x0.5-100+1x14x14+bias+affine+pad", "resnet18-cifar-100",
     "resnet18-cifarx0.125+affine", "resnet50-10+3x64x64", "resnet50+bias+affine", "wide-resnet50x0.0625-2+affine",
     "vit-l1-d16-h2-p7-100+1x28x28+bias+affine", "encoder-l1-d32-h2-v100-t16-2+bias+affine",
 ]  # fmt: skip
 SMALL = [
     "mlp-192-5-3+bias", "conv2x0.125+3x8x8", "conv4x0.125+3x8x8+bias", "conv6x0.1+3x16x16", "conv8x0.1",
-    "lenet5+3x16x16", "vgg11x0.0625", "vgg19x0.0625+affine", "vgg-smallx0.0625+3x16x16+bias",
+    "lenet5+3x16x16", "vgg11x0.0625", "vgg13fc3x0.0625+bias", "vgg19x0.0625+affine", "vgg-smallx0.0625+3x16x16+bias",
     "resnet8x0.5+3x9x9", "resnet20x0.25+affine", "resnet8x0.3+3x8x8+pad", "resnet18-cifarx0.0625+3x8x8",
     "resnet50-cifarx0.0625+3x8x8+affine", "resnet50-cifarx0.0625+3x8x8+pad", "resnet18x0.0625-10+3x64x64",
     "resnet50x0.0625-10+3x64x64+bias+affine", "wide-resnet50x0.0625-10+3x64x64",
@@ -79,6 +80,10 @@ def batch(made: AbstractArchitecture, n: int = 3) -> Tensor:
         ("resnet20", 267_696 + 2_560 + 640),  # 3x3 convolutions, shortcuts, linear layer
         ("resnet20+pad", 267_696 + 640),
         ("vgg19", 20_018_880 + 5_120),
+        ("vgg13", 9_402_048 + 5_120),
+        ("vgg13fc2", 9_402_048 + 262_144 + 5_120),
+        ("vgg13fc3", 9_402_048 + 2 * 262_144 + 5_120),
+        ("vgg13fc5", 9_402_048 + 4 * 262_144 + 5_120),
         ("lenet5", 150 + 2_400 + 48_000 + 10_080 + 840),
         ("vgg-small", 3_456 + 147_456 + 294_912 + 589_824 + 1_179_648 + 2_359_296 + 81_920),
     ],
@@ -449,7 +454,9 @@ def test_lenet5_computes_its_definition() -> None:
     assert torch.allclose(outputs, x @ w["linear3.weight"].T + w["linear3.bias"], atol=1e-10)
 
 
-@pytest.mark.parametrize("name", ["vgg11x0.05+3x16x21+affine", "vgg-smallx0.05+3x8x8+bias"])
+@pytest.mark.parametrize(
+    "name", ["vgg11x0.05+3x16x21+affine", "vgg-smallx0.05+3x8x8+bias", "vgg13fc2x0.05", "vgg13fc5x0.05+bias"]
+)
 def test_vgg_computes_its_definition(name: str) -> None:
     made = architecture(name)
     assert isinstance(made, Vgg)
@@ -460,7 +467,10 @@ def test_vgg_computes_its_definition(name: str) -> None:
             i += 1
             x = norm(f.conv2d(x, w[f"conv{i}.weight"], padding=1), w, f"norm{i}").clamp(min=0)
         x = f.max_pool2d(x, 2) if g < 4 else x.mean((2, 3), keepdim=True)
-    x = x.flatten(1) @ w["linear1.weight"].T + w.get("linear1.bias", torch.zeros(1))
+    x, last = x.flatten(1), int(made.kind.partition("fc")[2] or 1)
+    for i in range(1, last + 1):
+        x = x @ w[f"linear{i}.weight"].T + w.get(f"linear{i}.bias", torch.zeros(1))
+        x = x.clamp(min=0) if i < last else x
     assert torch.allclose(outputs, x, atol=1e-10)
 
 

@@ -72,7 +72,7 @@ def test_losses_are_scaled_and_gradients_unscaled() -> None:
 def test_a_search_whose_last_step_overflows_is_over_nevertheless(monkeypatch: pytest.MonkeyPatch) -> None:
     """Gem-Miner has made its last pruning and unflagged the survivors, though the scaler left the last step out."""
     from strongticket.search.recipes import search_recipe
-    from strongticket.training import loop as loop_module
+    from strongticket.training import steps as steps_module
 
     class Overflowing(LossScale):
         steps = 0
@@ -81,8 +81,8 @@ def test_a_search_whose_last_step_overflows_is_over_nevertheless(monkeypatch: py
             self.steps += 1
             return super().unscale(parameters) and self.steps < 4
 
-    monkeypatch.setattr(loop_module, "lower_precision", lambda kind, device: nullcontext())  # float16 needs CUDA
-    monkeypatch.setattr(loop_module, "LossScale", Overflowing)
+    monkeypatch.setattr(steps_module, "lower_precision", lambda kind, device: nullcontext())  # float16 needs CUDA
+    monkeypatch.setattr(steps_module, "LossScale", Overflowing)
     method = GemMiner(0.5, stages=3, unflag=True)
     recipe = search_recipe("digits").changed(autocast="float16", epochs=1, batch_size=len(X) // 4, method=method)
     found = find("mlp-6-40-3", X, Y, recipe)

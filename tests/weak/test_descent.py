@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from strongticket import Mask
-from strongticket.training import CheckpointError, TrainingError
+from strongticket.training import CheckpointError, Recipe, TrainingError, train
 from strongticket.training.checkpoint import digest
 from strongticket.training.data import Examples
 from strongticket.training.loop import order
@@ -144,6 +144,33 @@ def test_dropout_drops_hidden_units_and_is_a_function_of_the_step() -> None:
     torch.manual_seed(77)  # the global generator has no say
     again = descend(net(), None, examples(), RECIPES["dropout"], seed=4)
     assert digest(again.final) == digest(descend(net(), None, examples(), RECIPES["dropout"], seed=4).final)
+
+
+def test_a_network_that_drops_by_itself_is_a_function_of_the_step_too(tmp_path: Path) -> None:
+    """Dropout of the network's own, of which the recipe knows nothing; torch's generator is left where it was."""
+    module, recipe = nn.Sequential(nn.Linear(10, 12), nn.Dropout(0.4), nn.Tanh(), nn.Linear(12, 4)), RECIPES["adam"]
+    for parameter in module.parameters():
+        parameter.data.copy_(torch.linspace(-0.4, 0.4, parameter.numel()).view(parameter.shape))
+    whole = descend(module, None, examples(), recipe, seed=4)
+    torch.manual_seed(77)
+    before = torch.get_rng_state()
+    descend(module, None, examples(), recipe, seed=4, until=23, checkpoint=tmp_path)
+    rest = descend(module, None, examples(), recipe, seed=4, checkpoint=tmp_path)
+    assert digest([rest.final, rest.best]) == digest([whole.final, whole.best])
+    Descent(module, None, examples(), recipe, seed=4).to(3)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_steps_and_epochs_are_two_faces_of_one_loop() -> None:
+    """Adam without decay is the one optimiser that both have: 4 epochs of 6 batches are 24 steps, bit for bit."""
+    data = examples()
+    recipe = Recipe(4, 16, 0.01, keep_best=False)
+    epochs = train(net(True), data.inputs, data.labels, recipe, seed=4, validation=data.validation)
+    steps = descend(net(True), None, data, StepRecipe(24, 16, 0.01, evaluate_every=6), seed=4)
+    assert digest(epochs.module.state_dict()) == digest(dict(steps.final))
+    assert [(one.validation_loss, one.validation_accuracy) for one in epochs.history] == [
+        (look.loss, look.accuracy) for look in steps.looks
+    ]
 
 
 def test_the_early_stop_is_the_first_least_validation_loss_and_its_weights_are_kept() -> None:

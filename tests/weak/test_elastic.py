@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from fractions import Fraction
 
 import pytest
 import torch
@@ -16,8 +17,8 @@ from strongticket.source import AbstractArchitecture
 from strongticket.weak import Control, Imp, StepRecipe, Trunk, WeakData, beginning, random_source
 from strongticket.weak.blocks import Blocks, block_counts
 from strongticket.weak.elastic import BlockPlan, elastic, planned_densities, stage_densities
-from strongticket.weak.scope import counted
-from strongticket.weak.weak_ticket import WeakTicket, controlled, train_ticket
+from strongticket.weak.scope import Scope, counted
+from strongticket.weak.weak_ticket import AtStart, WeakTicket, at_start, controlled, refilled, train_ticket
 
 STAGES = st.lists(st.integers(1, 9), min_size=1, max_size=4)
 
@@ -77,9 +78,26 @@ def test_appending_is_the_list_again_and_again(a: int, more: int) -> None:
     assert sorted(plan.stages[0]) == list(between.stages[0])
 
 
+def test_the_linear_layers_of_vgg_are_copied_from_the_first_on_where_shapes_allow_it() -> None:
+    """VGG-13-k has k - 1 linear layers of one shape; a hidden layer of another shape than its input has no copies."""
+    ends = {k: architecture(f"vgg13fc{k}x0.0625+affine") for k in (2, 3, 5)}
+    lengths = {k: Blocks.of(ends[k]).lengths for k in ends}
+    assert lengths == {k: (2, 2, 2, 2, 2, k - 1) for k in ends}
+    expected = {(2, 3): (0, 0), (2, 5): (0, 0, 0, 0), (3, 5): (0, 1, 1, 1), (5, 2): (0,), (5, 3): (0, 1)}
+    for (a, b), stage in expected.items():
+        plan = BlockPlan.between(lengths[a], lengths[b])
+        assert plan.stages[-1] == stage
+        names = plan.names(ends[a], ends[b])
+        for j, i in enumerate(stage, 1):
+            assert names[f"linear{j}.weight"] == f"linear{i + 1}.weight"
+        assert names[f"linear{b}.weight"] == f"linear{a}.weight"
+    with pytest.raises(ValueError, match="copy blocks between places of the same shape"):
+        BlockPlan.stretch([1, 1], [2, 1]).names(architecture("mlp-8-4-3-2"), architecture("mlp-8-4-4-3-2"))
+
+
 @given(STAGES, st.data(), st.sampled_from(["append", "interpolate"]))
 def test_squeezing_undoes_stretching(source: list[int], data: st.DataObject, order: str) -> None:
-    target = [n if n == 1 else data.draw(st.integers(n, 4 * n)) for n in source]
+    target = [data.draw(st.integers(n, 4 * n)) for n in source]
     stretch = BlockPlan.stretch(source, target, order)  # type: ignore[arg-type]
     assert stretch.lengths == tuple(target)
     back = BlockPlan.squeeze(target, source, order)  # type: ignore[arg-type]
@@ -125,7 +143,7 @@ def test_bad_lengths_are_refused() -> None:
     with pytest.raises(ValueError, match="see `stretch`"):
         BlockPlan.squeeze([2], [3])
     with pytest.raises(ValueError, match="may be copied"):
-        BlockPlan.stretch([1], [2])
+        BlockPlan.stretch([1], [2], only=[])
     with pytest.raises(ValueError, match="may be copied"):
         BlockPlan.stretch([3], [4], only=[0])
     with pytest.raises(ValueError, match="order"):
@@ -288,6 +306,72 @@ def test_copies_are_what_came_out_before() -> None:
     moved = controlled(only, Control(mask="layer-shuffle"), trunk)
     changed = {name for name in made.mask if not torch.equal(moved.mask[name], made.mask[name])}
     assert changed == set(only.pruned)
+
+
+def test_new_blocks_have_the_weights_of_the_target_and_a_mask_of_their_own() -> None:
+    """By the slow way: the loss by differences in gates on the new blocks' weights, the old blocks masked."""
+    source, target = ticket_of("mlp-6-5-5-4"), architecture("mlp-6-5-5-5-4")
+    generator = torch.Generator().manual_seed(7)
+    part = torch.randn(40, 6, generator=generator), torch.randint(4, (40,), generator=generator)
+    data = WeakData(part, part, part)
+    trunk, plan = Trunk(Imp(target.id, StepRecipe(2, 40, 0.1), "lth-lenet"), data), BlockPlan.parse("0 1 1")
+    made = elastic(source, target, plan)
+    fresh = refilled(made, plan.copies(target, whole=True), trunk, data)
+    name, start = "layers.2.weight", trunk.rewound()
+    assert plan.copies(target, whole=True) == plan.copies(target) == (name,)
+    assert fresh.mask.counts == made.mask.counts
+    for other in fresh.mask:
+        assert torch.equal(fresh.values[other], (start if other == name else made.values)[other])
+        assert torch.equal(fresh.mask[other], made.mask[other]) or other == name
+    stem = {other: (made.values[other] * made.mask[other]).double() for other in made.mask}
+    slopes = torch.zeros(25, dtype=torch.float64)
+    for i in range(25):
+        ends = []
+        for gate in (1 + 1e-5, 1 - 1e-5):
+            weights = {**stem, name: start[name].double().clone()}
+            weights[name].view(-1)[i] *= gate
+            hidden = part[0].double()
+            for layer in range(4):
+                hidden = hidden @ weights[f"layers.{layer}.weight"].T
+                hidden = hidden.relu() if layer < 3 else hidden
+            ends.append(float(torch.nn.functional.cross_entropy(hidden, part[1])))
+        slopes[i] = abs(ends[0] - ends[1])
+    keep = made.mask.counts[name]
+    assert torch.equal(fresh.mask[name].view(-1).nonzero()[:, 0], slopes.topk(keep).indices.sort().values)
+    with pytest.raises(ValueError, match="none of the parts"):
+        refilled(made, (), trunk, data)
+    with pytest.raises(ValueError, match="unknown method"):
+        refilled(made, plan.copies(target), trunk, data, "obd")  # type: ignore[arg-type]
+    whole = BlockPlan.stretch([3] * 3, [5] * 3).copies(architecture("resnet32+affine"), whole=True)
+    assert "layer2.4.bn1.running_var" in whole
+    assert "layer2.2.bn1.running_var" not in whole
+
+
+@pytest.mark.parametrize("method", ["magnitude", "snip", "grasp", "synflow"])
+def test_a_method_turned_round_keeps_what_it_would_have_cut_first(method: AtStart) -> None:
+    generator = torch.Generator().manual_seed(7)
+    part = torch.randn(40, 6, generator=generator), torch.randint(4, (40,), generator=generator)
+    data = WeakData(part, part, part)
+    trunk = Trunk(
+        Imp("mlp-6-9-8-4", StepRecipe(2, 40, 0.1), Scope((("linear", Fraction(1, 2)),), competing=True)), data
+    )
+    first = at_start(trunk, 1, method, data)
+    second = at_start(trunk, 1, method, data, backwards=True)
+    assert first.mask.counts["layers.2.weight"] == second.mask.counts["layers.2.weight"] == 32
+    assert first.mask.count == second.mask.count
+    if method == "synflow":  # rounds look anew each time: what is left of the flow tells them apart
+
+        def flow(mask: Mask) -> float:
+            whole = torch.ones(6)
+            for name in mask:
+                whole = (first.values[name].abs() * mask[name]) @ whole
+            return float(whole.sum())
+
+        assert flow(second.mask) < flow(first.mask) / 10
+    else:
+        assert all(
+            not bool((first.mask[f"layers.{i}.weight"] & second.mask[f"layers.{i}.weight"]).any()) for i in (0, 1)
+        )
 
 
 def test_blocks_of_ones_own() -> None:

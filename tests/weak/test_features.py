@@ -50,6 +50,19 @@ def test_the_threshold_is_exact(count: int) -> None:
     assert (found.train_loss < 1e-20) == (count >= 8)
 
 
+@pytest.mark.parametrize("tiny", [0.0, 1e-18])
+@pytest.mark.parametrize(("points", "count"), [(60, 20), (60, 59), (60, 60), (20, 60)])
+def test_features_that_are_0_on_all_examples_get_no_coefficient(points: int, count: int, tiny: float) -> None:
+    """As some ReLU features are: a rank that counts them gives coefficients of any size."""
+    generator = np.random.default_rng(4)
+    phi, y = generator.normal(size=(points, count)), generator.normal(size=(points, 2))
+    phi[:, count // 2] *= tiny
+    found, without = fit(phi, y), fit(np.delete(phi, count // 2, axis=1), y)
+    assert found.rank == min(points, count - 1)
+    assert np.abs(found.coefficients[count // 2]).max() < 1e-9
+    np.testing.assert_allclose(np.delete(found.coefficients, count // 2, axis=0), without.coefficients, atol=1e-9)
+
+
 def test_repeated_features_are_seen() -> None:
     """The diagonal of R does not show that columns repeat: the least norm is shared between them."""
     generator = np.random.default_rng(0)

@@ -1,0 +1,81 @@
+"""What the kept results of long runs must show, seed by seed; nothing is trained here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from experiments import AbstractExperiment, MissingRuns, finished
+from experiments.critical_batch import CriticalBatch, cost
+from experiments.double_descent import DoubleDescent, peak_and_descents
+from experiments.imp import Imp
+from strongticket.runs import Store
+
+RESULTS = Path(__file__).parents[2] / "results"
+E = TypeVar("E", bound=AbstractExperiment)
+
+
+def kept(experiment: type[E], preset: str) -> list[tuple[E, dict[str, Any]]]:
+    try:
+        return finished(experiment, preset, Store(RESULTS))
+    except (MissingRuns, OSError) as missing:
+        pytest.skip(f"these runs are not kept here: {missing}")
+
+
+def tickets(preset: str) -> dict[tuple[int, str, int], dict[str, Any]]:
+    runs = kept(Imp, preset)
+    return {(run.seed, run.arm, row["level"]): row for run, result in runs for row in result["rows"]}
+
+
+@pytest.mark.parametrize("level", [7, 9, 12, 15])
+def test_tickets_of_lenet_learn_faster_and_better_than_with_fresh_weights(level: int) -> None:
+    """At 21.1, 13.5, 7.0 and 3.6 per cent of the weights, in every one of five pairs."""
+    found = tickets("mnist")
+    for seed in range(5):
+        ticket, fresh = found[seed, "ticket", level], found[seed, "reinit", level]
+        assert ticket["kept"] == fresh["kept"]
+        assert ticket["test_at_stop"] > fresh["test_at_stop"]
+        assert ticket["early_stop"] < fresh["early_stop"]
+
+
+def test_the_order_of_the_published_curves() -> None:
+    """51.3 per cent learn faster than all, 21.1 faster still, 3.6 about as fast as all, 7.0 in between."""
+    found = tickets("mnist")
+    stops = {n: sum(found[seed, "ticket", n]["early_stop"] for seed in range(5)) / 5 for n in range(16)}
+    assert stops[7] < stops[3] < stops[0]
+    assert stops[7] < stops[12] < stops[15]
+    assert abs(stops[15] / stops[0] - 1) < 0.25
+    fastest = min(stops.values())
+    assert stops[7] < 1.1 * fastest
+
+
+def test_tickets_of_the_digits_are_better_by_half_a_point_at_the_density_of_the_pilot() -> None:
+    found = tickets("quick")
+    gains = [found[s, "ticket", 12]["test_at_stop"] - found[s, "reinit", 12]["test_at_stop"] for s in range(5)]
+    assert min(gains) > 0
+    assert sum(gains) / 5 > 0.005
+
+
+@pytest.mark.parametrize("preset", ["quick", "default"])
+def test_random_features_peak_at_the_threshold(preset: str) -> None:
+    """At N = n; of ReLU features some are 0 on all examples, so that it takes a few more."""
+    for run, result in kept(DoubleDescent, preset):
+        seen = peak_and_descents(run.train, result)
+        most = run.train if run.kind == "fourier" else 1.1 * run.train
+        assert run.train <= seen["norm_peak"] <= most, run
+        assert run.train <= seen["error_peak"] <= most, run
+        assert seen["peak"] > max(seen["first"], seen["second"])
+        assert run.noise or seen["second"] < seen["first"]
+
+
+def test_batches_cost_little_below_the_critical_size_and_much_above_it() -> None:
+    for run, result in kept(CriticalBatch, "default"):
+        below, middle, above = (cost(result, m) for m in (8, 16, 64))
+        assert below is not None
+        assert middle is not None
+        assert above is not None
+        assert 4 < result["critical_batch"] < 16
+        assert below < 1.7, run
+        assert above / middle > 2.4, run
