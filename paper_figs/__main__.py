@@ -1,4 +1,4 @@
-"""Draw figures from a terminal: `python -m paper_figs [NAME...] [--results FOLDER] [--out FOLDER]`."""
+"""Draw figures from a terminal: `python -m paper_figs [NAME...] [--results FOLDER] [--out FOLDER] [--format png]`."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _draw(options: Draw) -> int:
             print(f"{name}: {(module.__doc__ or '').splitlines()[0]} (needs {', '.join(module.NEEDS)})")
             continue
         try:
-            for path in module.draw(Store(options.results), options.out):
+            for path in module.draw(Store(options.results), options.out, options.formats):
                 print(path)
         except MissingRuns as error:
             missing += 1

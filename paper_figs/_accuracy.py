@@ -13,8 +13,9 @@ from experiments._search import DATA, TITLES, Data
 if TYPE_CHECKING:
     from strongticket.runs import Store
 
-__all__ = ["accuracy_axis", "complete", "errors", "panel_title"]
+__all__ = ["accuracy_axis", "complete", "errors", "fitted_axis", "panel_title"]
 
+_FAR: Final = 4.0  # a factor between errors that calls for a logarithmic axis
 _TICKS: Final = (10, 50, 70, 80, 90, 95, 97, 98, 99, 99.5)
 
 
@@ -30,6 +31,20 @@ def accuracy_axis(ax: Any, which: Literal["x", "y"], best: float, worst: float =
     ticks = [tick for tick in _TICKS if best <= 100 - tick <= worst]
     ax.minorticks_off()
     getattr(ax, f"set_{which}ticks")([100 - tick for tick in ticks], [f"{tick:g}" for tick in ticks])
+
+
+def fitted_axis(ax: Any, which: Literal["x", "y"], seen: Sequence[float]) -> None:
+    """Let an axis of errors (in percent) just hold those that are seen, labelled as accuracies that rise.
+
+    Errors within a factor of four, and none at all, are shown on a linear axis.
+    """
+    least, most = min(seen), max(seen)
+    if most > _FAR * least > 0:
+        accuracy_axis(ax, which, least / 1.4, 1.25 * most)
+        return
+    room = 0.12 * (most - least) or 0.5
+    getattr(ax, f"set_{which}lim")(most + room, least - room)
+    getattr(ax, f"{which}axis").set_major_formatter(lambda error, _: f"{100 - error:.3g}")
 
 
 def panel_title(letter: str, data: Data, rest: str) -> str:

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from experiments import latest
 from experiments.scaling import Scaling
-from paper_figs._drawing import PAGE, save, style
+from paper_figs._drawing import PAGE, Drawing, style
 
 if TYPE_CHECKING:
     from strongticket.runs import Store
 
-__all__ = ["NEEDS", "draw"]
+__all__ = ["ALT", "CAPTION", "NEEDS", "compose", "draw"]
 
 NEEDS: Final = (Scaling.name,)
 NAME: Final = "fig02_cost"
+CAPTION: Final = (
+    "Time and memory of constructing a strict ticket against the weights of its target, one core. Points are medians "
+    "over the seeds, bars reach from the least to the greatest; the dashed line has slope one."
+)
+ALT: Final = (
+    "Two panels on logarithmic axes. Seconds grow in proportion to the weights of the target, for the exact minimum "
+    "of the error and, lower, for the sparsest subset within tolerance; memory grows and then levels off."
+)
 _OBJECTIVES: Final = (("min_error", "exact minimum error", "C0"), ("sparsest", "sparsest within $\\varepsilon$", "C2"))
 
 
-def draw(store: Store, out: Path) -> list[Path]:
-    """Read the most expensive complete preset of `scaling` and write OUT/fig02_cost.pdf and .png.
+def compose(store: Store) -> Any:
+    """Read the most expensive complete preset of `scaling`.
 
     Raises:
         MissingRuns: no preset is complete; the message names the command.
@@ -48,7 +55,7 @@ def draw(store: Store, out: Path) -> list[Path]:
         for ax, name in ((time, "seconds"), (memory, "megabytes")):
             ax.set(xscale="log", yscale="log", xlabel="weights of the target", ylabel=name)
         time.legend(loc="upper left")
-        return save(figure, out, NAME)
+        return figure
 
 
 def _measured(runs: list[tuple[Scaling, dict[str, Any]]], side: int, name: str) -> list[float]:
@@ -74,3 +81,6 @@ def _guide(ax: Any) -> None:
     left, right = np.array([2e5, 1e7]), np.array([0.02, 1.0])
     ax.plot(left, right, color="0.5", lw=0.8, ls=(0, (4, 2)))
     ax.annotate("proportional", (2e6, 0.2), xytext=(4, -9), textcoords="offset points", color="0.4", fontsize=7)
+
+
+draw: Final = Drawing(NAME, compose, ALT)

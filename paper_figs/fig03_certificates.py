@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from experiments import latest
 from experiments.strict_tickets import StrictTickets
-from paper_figs._drawing import PAGE, save, style
+from paper_figs._drawing import PAGE, Drawing, style
 
 if TYPE_CHECKING:
     from strongticket.runs import Store
 
-__all__ = ["NEEDS", "draw"]
+__all__ = ["ALT", "CAPTION", "NEEDS", "compose", "draw"]
 
 NEEDS: Final = (StrictTickets.name,)
 NAME: Final = "fig03_certificates"
+CAPTION: Final = (
+    "Largest difference between an output of the target and of its strict ticket, in units of the target's logit "
+    "range: on the test set, found by gradient ascent in the whole input box, and proved for the whole box. Marks are "
+    "medians over the seeds, bars reach from the least to the greatest."
+)
+ALT: Final = (
+    "A row for every network and data set on a logarithmic axis of output differences. In each row the mark for the "
+    "test set is leftmost, the difference found by search follows, and the proved bound is rightmost; a dashed line "
+    "marks one percent of the logit range."
+)
 _MARKS: Final = (
     ("largest_logit_change", "on the test set", "o", "C4"),
     ("sampled_error_box", "found in $[0,1]^d$ by gradient ascent", "s", "C0"),
@@ -25,8 +34,8 @@ _MARKS: Final = (
 )
 
 
-def draw(store: Store, out: Path) -> list[Path]:
-    """Read the most expensive complete preset of `strict_tickets` and write OUT/fig03_certificates.pdf and .png.
+def compose(store: Store) -> Any:
+    """Read the most expensive complete preset of `strict_tickets`.
 
     Raises:
         MissingRuns: no preset is complete; the message names the command.
@@ -48,14 +57,14 @@ def draw(store: Store, out: Path) -> list[Path]:
         seeds = len(runs) // len(kinds)
         figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=4)
         ax.set_title(f"strict tickets of trained networks, {seeds} seed{'s' if seeds > 1 else ''} each")
-        return save(figure, out, NAME)
+        return figure
 
 
 def _row(ax: Any, row: int, results: list[dict[str, Any]]) -> None:
     for name, label, mark, colour in _MARKS:
         sizes = np.array([result[name] / result["logit_range"] for result in results])
         ax.plot([sizes.min(), sizes.max()], [row, row], color=colour, lw=2.5, alpha=0.35, solid_capstyle="round")
-        ax.plot(np.median(sizes), row, mark, color=colour, ms=4.5, label=label)
+        ax.plot(np.median(sizes), row, mark, color=colour, ms=4.5, mec="white", mew=0.4, zorder=3, label=label)
 
 
 def _name(kind: tuple[str, str, str]) -> str:
@@ -67,3 +76,6 @@ def _name(kind: tuple[str, str, str]) -> str:
         data, data
     )
     return f"{title} {named}, {goal}"
+
+
+draw: Final = Drawing(NAME, compose, ALT)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -13,15 +12,27 @@ from experiments._search import TITLES, Data, grouped
 from experiments.search_density import SearchDensity
 from experiments.search_width import SearchWidth
 from paper_figs._accuracy import accuracy_axis, complete, errors, panel_title
-from paper_figs._drawing import PAGE, save, style
+from paper_figs._drawing import PAGE, Drawing, style
 
 if TYPE_CHECKING:
     from strongticket.runs import Store
 
-__all__ = ["NEEDS", "draw"]
+__all__ = ["ALT", "CAPTION", "NEEDS", "compose", "draw"]
 
 NEEDS: Final = (SearchDensity.name, SearchWidth.name)
 NAME: Final = "fig06_search"
+CAPTION: Final = (
+    "Edge-popup (ramanujan2020whats): test accuracy against the density of the mask and against the width of the "
+    "network, beside masks shuffled within layers, random masks and the same network trained. Lines are means over "
+    "the seeds, bands reach from the least to the greatest. The paper prints its curves for CIFAR-10 without a table; "
+    "the star is another search for untrained subnetworks (koster2022signing). CIFAR-10, where it is drawn, is "
+    "decoded from JPEG copies."
+)
+ALT: Final = (
+    "A row of two panels for each data set. Left, accuracy rises with density, is highest at middle to high densities "
+    "and falls to chance where all random weights are kept, always below the line of the trained network. Right, "
+    "accuracy rises with the width. Shuffled and random masks stay at chance everywhere."
+)
 _KINDS: Final = (
     ("accuracy", "ticket: edge-popup, no weight trained", "o", "C0"),
     ("shuffled_accuracy", "its mask, shuffled in each layer", "s", "C4"),
@@ -31,8 +42,8 @@ _PUBLISHED: Final[Mapping[Data, tuple[float, float]]] = {"mnist": (0.0377, 97.48
 """(density, test accuracy in percent) that koster2022signing reports for a fully connected network and for Conv-4."""
 
 
-def draw(store: Store, out: Path) -> list[Path]:
-    """Draw the data sets whose presets are complete and write OUT/fig06_search.pdf and .png.
+def compose(store: Store) -> Any:
+    """Draw the data sets whose presets are complete.
 
     Raises:
         MissingRuns: no data set is complete; the message names the command.
@@ -56,7 +67,7 @@ def draw(store: Store, out: Path) -> list[Path]:
         for ax in axes[:, 0]:
             handles |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
         figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=2)
-        return save(figure, out, NAME)
+        return figure
 
 
 def _density(ax: Any, runs: Sequence[tuple[SearchDensity, dict[str, Any]]], letter: str) -> float:
@@ -102,3 +113,6 @@ def _lines(ax: Any, places: dict[float, list[dict[str, Any]]]) -> None:
         each = [errors(places[place], name) for place in at]
         ax.fill_between(at, [e.min() for e in each], [e.max() for e in each], color=colour, alpha=0.2, lw=0)
         ax.plot(at, [e.mean() for e in each], f"{mark}-", mfc="white", color=colour, label=label)
+
+
+draw: Final = Drawing(NAME, compose, ALT)

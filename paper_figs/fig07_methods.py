@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from experiments import finished
@@ -12,19 +11,29 @@ from experiments._search import grouped
 from experiments.search_inits import SearchInits
 from experiments.search_methods import SearchMethods
 from paper_figs._accuracy import accuracy_axis, complete, errors, panel_title
-from paper_figs._drawing import PAGE, save, style
+from paper_figs._drawing import PAGE, Drawing, style
 
 if TYPE_CHECKING:
     from strongticket.runs import Store
 
-__all__ = ["NEEDS", "draw"]
+__all__ = ["ALT", "CAPTION", "NEEDS", "compose", "draw"]
 
 NEEDS: Final = (SearchMethods.name, SearchInits.name)
 NAME: Final = "fig07_methods"
+CAPTION: Final = (
+    "Searches for strong tickets side by side, above: methods, with the density of what they find; below: laws of the "
+    "random weights. A dot for each seed, a bar at the mean; random and shuffled masks are the controls. CIFAR-10, "
+    "where it is drawn, is decoded from JPEG copies."
+)
+ALT: Final = (
+    "Panels of rows with dots on an axis of test accuracy, one column for each data set: a row for each search method "
+    "with the trained network last, and a row for each law of the weights. Controls lie at chance, far left of all "
+    "tickets."
+)
 
 
-def draw(store: Store, out: Path) -> list[Path]:
-    """Draw the data sets whose presets are complete and write OUT/fig07_methods.pdf and .png.
+def compose(store: Store) -> Any:
+    """Draw the data sets whose presets are complete.
 
     Raises:
         MissingRuns: no data set is complete; the message names the command.
@@ -53,7 +62,7 @@ def draw(store: Store, out: Path) -> list[Path]:
                 ax.set_axis_off()
         handles = dict(zip(*reversed(axes[0][0].get_legend_handles_labels()), strict=True))
         figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=4)
-        return save(figure, out, NAME)
+        return figure
 
 
 def _methods(ax: Any, runs: Sequence[tuple[SearchMethods, dict[str, Any]]], letter: str) -> float:
@@ -69,8 +78,8 @@ def _methods(ax: Any, runs: Sequence[tuple[SearchMethods, dict[str, Any]]], lett
         density = sum(result["density"] for result in results) / len(results)
         ax.text(empty, row, f"$d = {density:.2f}$", va="center", ha="center", color="0.4", fontsize=6)
     _rows(ax, ["all weights trained" if name == "trained" else name for name in groups])
-    run = runs[0][0]
-    ax.set_title(panel_title(letter, run.data, f"{run.epochs} epochs, $d$: density"))
+    run, seeds = runs[0][0], len({one.seed for one, _ in runs})
+    ax.set_title(panel_title(letter, run.data, f"{run.epochs} epochs, {seeds} seeds, $d$: density"))
     return best
 
 
@@ -102,3 +111,6 @@ def _rows(ax: Any, names: Sequence[str]) -> None:
     ax.set_yticks(range(len(names)), names)
     ax.set_ylim(len(names) - 0.5, -0.5)
     ax.grid(visible=False, axis="y")
+
+
+draw: Final = Drawing(NAME, compose, ALT)

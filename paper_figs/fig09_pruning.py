@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -13,15 +12,27 @@ from experiments._search import TITLES
 from experiments.pruning_compare import Arm, PruningCompare
 from experiments.pruning_overlap import PruningOverlap
 from paper_figs._accuracy import accuracy_axis, errors
-from paper_figs._drawing import PAGE, save, style
+from paper_figs._drawing import PAGE, Drawing, style
+from paper_figs._seeds import band
 
 if TYPE_CHECKING:
     from strongticket.runs import Store
 
-__all__ = ["NEEDS", "draw"]
+__all__ = ["ALT", "CAPTION", "NEEDS", "compose", "draw"]
 
 NEEDS: Final = (PruningCompare.name, PruningOverlap.name)
 NAME: Final = "fig09_pruning"
+CAPTION: Final = (
+    "Trained and pruned, found untrained, and constructed subnetworks of LeNet-300-100 on MNIST: accuracy of the mask "
+    "alone (a), with the method's update (b) and trained again (c) against the weights kept; how much masks of the "
+    "same random weights have in common (d); and what masks of trained weights are worth on the random ones (e). "
+    "Means over the seeds, bands from the least to the greatest."
+)
+ALT: Final = (
+    "Three panels of accuracy against the share of weights kept, one line for each pruning method, with the trained "
+    "network as a dotted line and constructed tickets as stars at the right of the first; below, a panel of the "
+    "overlap of masks against density, above chance everywhere, and one of accuracies on random weights."
+)
 _TICKS: Final = (0.02, 0.05, 0.1, 0.3, 0.5)
 _BEYOND: Final = 1.0
 """Densities from here on are of masks on a wider network than the one that was trained: they get room of their own."""
@@ -38,19 +49,19 @@ _ARMS: Final[dict[Arm, tuple[str, str, str]]] = {
 }
 """Colour, mark and line of the arms that are drawn; the others are in the table."""
 _PAIRS: Final = {
-    "popup/magnitude": ("C1", "found and trained"),
-    "popup/popup": ("C0", "found twice"),
-    "magnitude/magnitude": ("C2", "trained twice"),
+    "popup/magnitude": ("C1", "D", "found and trained"),
+    "popup/popup": ("C0", "o", "found twice"),
+    "magnitude/magnitude": ("C2", "s", "trained twice"),
 }
 _ON_RANDOM: Final = {
-    "popup on random": ("C0", "mask that was searched for"),
-    "magnitude on random": ("C1", "mask of trained weights"),
-    "chance on random": ("0.6", "random mask"),
+    "popup on random": ("C0", "o", "mask that was searched for"),
+    "magnitude on random": ("C1", "s", "mask of trained weights"),
+    "chance on random": ("0.6", "v", "random mask"),
 }
 
 
-def draw(store: Store, out: Path) -> list[Path]:
-    """Draw the largest presets that are complete and write OUT/fig09_pruning.pdf and .png.
+def compose(store: Store) -> Any:
+    """Draw the largest presets that are complete.
 
     Raises:
         MissingRuns: none is complete; the message names the command.
@@ -66,7 +77,8 @@ def draw(store: Store, out: Path) -> list[Path]:
         )
         for ax in axes[0]:
             accuracy_axis(ax, "y", best / 1.5)
-        axes[0][0].set_ylabel(f"test accuracy (%), {TITLES[compared[0][0].data]}")
+        seeds = len({run.seed for run, _ in compared})
+        axes[0][0].set_ylabel(f"test accuracy (%), {TITLES[compared[0][0].data]}, {seeds} seeds")
         _overlap(axes[1][0], overlaps)
         _on_random(axes[1][1], overlaps)
         axes[1][2].axis("off")
@@ -74,7 +86,7 @@ def draw(store: Store, out: Path) -> list[Path]:
         constructed = dict(zip(*reversed(axes[0][0].get_legend_handles_labels()), strict=True))
         both = constructed | dict(zip(labels, handles, strict=True))
         axes[1][2].legend(list(both.values()), list(both), loc="center", fontsize=6)
-        return save(figure, out, NAME)
+        return figure
 
 
 def _column(ax: Any, runs: Sequence[tuple[PruningCompare, dict[str, Any]]], column: str, title: str) -> float:
@@ -113,10 +125,8 @@ def _column(ax: Any, runs: Sequence[tuple[PruningCompare, dict[str, Any]]], colu
 
 def _overlap(ax: Any, runs: Sequence[tuple[PruningOverlap, dict[str, Any]]]) -> None:
     densities = sorted({run.density for run, _ in runs})
-    for pair, (colour, label) in _PAIRS.items():
-        _band(
-            ax, densities, [[r["iou"][pair] for run, r in runs if run.density == d] for d in densities], colour, label
-        )
+    for pair, look in _PAIRS.items():
+        _band(ax, densities, [[r["iou"][pair] for run, r in runs if run.density == d] for d in densities], *look)
     expected = [next(r["chance"]["popup/magnitude"] for run, r in runs if run.density == d) for d in densities]
     ax.plot(densities, expected, color="k", lw=0.8, ls=":", label="chance")
     ax.set_xscale("log")
@@ -129,9 +139,9 @@ def _overlap(ax: Any, runs: Sequence[tuple[PruningOverlap, dict[str, Any]]]) -> 
 
 def _on_random(ax: Any, runs: Sequence[tuple[PruningOverlap, dict[str, Any]]]) -> None:
     densities = sorted({run.density for run, _ in runs})
-    for name, (colour, label) in _ON_RANDOM.items():
+    for name, look in _ON_RANDOM.items():
         values = [[100 * r["accuracy"][name] for run, r in runs if run.density == d] for d in densities]
-        _band(ax, densities, values, colour, label)
+        _band(ax, densities, values, *look)
     ax.set_ylim(-35, 100)  # room for the legend
     ax.set_yticks(range(0, 101, 20))
     ax.set_ylabel("test accuracy (%)")
@@ -147,7 +157,9 @@ def _density_axis(ax: Any, ticks: Sequence[float]) -> None:
     ax.set_xlabel("density")
 
 
-def _band(ax: Any, xs: Sequence[float], values: Sequence[Sequence[float]], colour: str, label: str) -> None:
-    seen = np.array(values)  # [densities, seeds]
-    ax.plot(xs, seen.mean(1), color=colour, marker="o", ms=3, lw=1, label=label)
-    ax.fill_between(xs, seen.min(1), seen.max(1), color=colour, alpha=0.15, lw=0)
+def _band(ax: Any, xs: Sequence[float], values: Sequence[Sequence[float]], *look: str) -> None:
+    colour, mark, label = look
+    band(ax, xs, values, colour, mark, label=label)
+
+
+draw: Final = Drawing(NAME, compose, ALT)

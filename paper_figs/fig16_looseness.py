@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from experiments._experiment import finished
 from experiments.looseness import Looseness
-from paper_figs._drawing import PAGE, save, style
+from paper_figs._drawing import PAGE, Drawing, style
 
 if TYPE_CHECKING:
     from strongticket.runs import Store
 
-__all__ = ["NEEDS", "draw"]
+__all__ = ["ALT", "CAPTION", "NEEDS", "compose", "draw"]
 
 NEEDS: Final = (Looseness.name,)
 NAME: Final = "fig16_looseness"
+CAPTION: Final = (
+    "How loose each theorem is: bars reach to the largest factor by which its bound can be divided without being "
+    "falsified, crosses mark the factor at which trials falsify it. Tight statements break at two."
+)
+ALT: Final = (
+    "A row for each theorem on a logarithmic axis of factors. Bars end where the theorem is still not falsified; a "
+    "cross to the right marks where it is. Tight statements have no bar, the loosest bars reach beyond one hundred."
+)
 PRESET: Final = "every"
 
 
-def draw(store: Store, out: Path) -> list[Path]:
-    """Read the preset "every" of `looseness` and write OUT/fig16_looseness.pdf and .png.
+def compose(store: Store) -> Any:
+    """Read the preset "every" of `looseness`.
 
     Raises:
         MissingRuns: it is not complete; the message names the command.
@@ -47,4 +54,7 @@ def draw(store: Store, out: Path) -> list[Path]:
         ax.set(xscale="log", xlabel="bound divided by", ylim=(-0.7, len(runs) - 0.3))
         ax.grid(axis="y", visible=False)
         ax.legend(loc="lower right", fontsize=6)
-        return save(figure, out, NAME)
+        return figure
+
+
+draw: Final = Drawing(NAME, compose, ALT)

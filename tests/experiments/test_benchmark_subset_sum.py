@@ -191,5 +191,5 @@ def test_the_figure_is_drawn_from_the_file(tiny: dict[str, Any], tmp_path: Path)
     (tmp_path / "benchmarks").mkdir()
     (tmp_path / fig05_speed.RESULT).write_text(canonical_json(tiny))
     written = fig05_speed.draw(store, tmp_path / "figures")
-    assert [path.name for path in written] == ["fig05_speed.pdf", "fig05_speed.png"]
+    assert [path.name for path in written] == ["fig05_speed.pdf", "fig05_speed.png", "fig05_speed.svg"]
     assert all(path.stat().st_size > 1000 for path in written)

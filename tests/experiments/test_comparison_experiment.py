@@ -51,7 +51,7 @@ def test_the_figure_is_drawn_from_the_store(small: list[Comparison], tmp_path: P
     assert execute([run.spec for run in small], Comparison.function(), store).complete
     first = fig13_comparison.draw(store, tmp_path / "a")
     second = fig13_comparison.draw(store, tmp_path / "b")
-    assert [path.name for path in first] == ["fig13_comparison.pdf", "fig13_comparison.png"]
+    assert [path.name for path in first] == ["fig13_comparison.pdf", "fig13_comparison.png", "fig13_comparison.svg"]
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
     rows = Comparison.table([(run, run.run()) for run in small[:1]])
     assert {"asked", "suffices", "kept"} <= set(rows[0])

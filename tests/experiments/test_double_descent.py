@@ -151,8 +151,8 @@ def test_figures(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         path.name for figure in (fig14_double_descent, fig15_critical_batch) for path in figure.draw(store, tmp_path)
     ]
     assert names == [
-        "fig14_double_descent.pdf", "fig14_double_descent.png", "fig15_critical_batch.pdf", "fig15_critical_batch.png",
-    ]  # fmt: skip
+        f"{name}.{kind}" for name in ("fig14_double_descent", "fig15_critical_batch") for kind in ("pdf", "png", "svg")
+    ]
 
 
 def test_noise_spoils_the_share_that_is_asked_for() -> None:

@@ -31,7 +31,7 @@ def store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Store:
 
 def test_the_same_results_give_the_same_bytes(store: Store, tmp_path: Path) -> None:
     first, second = (fig04_law.draw(store, tmp_path / folder) for folder in "ab")
-    assert [path.name for path in first] == ["fig04_law.pdf", "fig04_law.png"]
+    assert [path.name for path in first] == ["fig04_law.pdf", "fig04_law.png", "fig04_law.svg"]
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
 
 

@@ -139,5 +139,5 @@ def test_the_figure_draws_every_column_from_results_alone(tmp_path: Path, monkey
     monkeypatch.setattr(fig09_pruning, "latest", lambda experiment, store: ("quick", made[experiment]))
     first = fig09_pruning.draw(Store(tmp_path), tmp_path / "a")
     second = fig09_pruning.draw(Store(tmp_path), tmp_path / "b")
-    assert [path.name for path in first] == ["fig09_pruning.pdf", "fig09_pruning.png"]
+    assert [path.name for path in first] == ["fig09_pruning.pdf", "fig09_pruning.png", "fig09_pruning.svg"]
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]

@@ -101,7 +101,7 @@ def test_the_figure_is_drawn_from_results(monkeypatch: pytest.MonkeyPatch, tmp_p
         [run.spec for run in QuantizedThreshold.preset("quick")], QuantizedThreshold.function(), store
     ).complete
     first = fig12_threshold.draw(store, tmp_path / "a")
-    assert [path.name for path in first] == ["fig12_threshold.pdf", "fig12_threshold.png"]
+    assert [path.name for path in first] == ["fig12_threshold.pdf", "fig12_threshold.png", "fig12_threshold.svg"]
     before = [path.read_bytes() for path in first]
     monkeypatch.setattr(fig12_threshold, "failure_predicted", lambda *a: 0.5)
     after = [path.read_bytes() for path in fig12_threshold.draw(store, tmp_path / "a")]

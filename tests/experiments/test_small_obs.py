@@ -223,7 +223,7 @@ def test_a_result_is_reproducible(store: Store) -> None:
 def test_the_figure_reads_results_alone(store: Store, presets: None, tmp_path: Path) -> None:
     first = fig08_small_obs.draw(store, tmp_path / "a")
     second = fig08_small_obs.draw(store, tmp_path / "b")
-    assert [path.name for path in first] == ["fig08_small_obs.pdf", "fig08_small_obs.png"]
+    assert [path.name for path in first] == ["fig08_small_obs.pdf", "fig08_small_obs.png", "fig08_small_obs.svg"]
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
     with pytest.raises(MissingRuns, match="experiments run small_obs --preset quick"):
         fig08_small_obs.draw(Store(tmp_path / "empty"), tmp_path)

@@ -109,5 +109,5 @@ def test_the_figure_is_drawn_from_what_is_there(monkeypatch: pytest.MonkeyPatch,
     (one, _) = TicketSparsity.preset("constructions")
     assert execute([one.spec], TicketSparsity.function(), store).complete
     first, second = (fig11_sparsity.draw(store, tmp_path / name) for name in ("a", "b"))
-    assert [path.name for path in first] == ["fig11_sparsity.pdf", "fig11_sparsity.png"]
+    assert [path.name for path in first] == ["fig11_sparsity.pdf", "fig11_sparsity.png", "fig11_sparsity.svg"]
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]

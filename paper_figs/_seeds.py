@@ -1,0 +1,62 @@
+"""A mean and the range of its seeds, drawn one way everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+
+__all__ = ["PUBLISHED", "band", "dots", "published", "remaining_axis", "shared_legend"]
+
+PUBLISHED: Final = {"marker": "*", "ms": 7, "color": "0.1", "mec": "0.1", "mew": 0.6, "ls": "", "zorder": 4}
+"""How published points look, in every figure."""
+
+
+def band(ax: Any, x: Sequence[float], values: Sequence[Sequence[float]], colour: str, mark: str, **look: Any) -> None:
+    """Draw the mean of the seeds with a band from the least to the greatest.
+
+    Args:
+        ax: where.
+        x: places.
+        values: at each place, one number of each seed.
+        colour: of line and band.
+        mark: of the means.
+        look: more of the line, its label among them.
+    """
+    seen = [np.asarray(of_seeds, dtype=np.float64) for of_seeds in values]
+    order = np.argsort(np.asarray(x, dtype=np.float64))
+    at = np.asarray(x, dtype=np.float64)[order]
+    low, middle, high = (np.array([end(seen[i]) for i in order]) for end in (np.min, np.mean, np.max))
+    ax.fill_between(at, low, high, color=colour, alpha=0.18, lw=0)
+    ax.plot(at, middle, marker=mark, color=colour, **{"ms": 3.2, "lw": 1.1, "mfc": "white", **look})
+
+
+def dots(ax: Any, values: Sequence[float], row: float, colour: str, mark: str, **look: Any) -> None:
+    """Draw a dot for each seed in a row, a line from the least to the greatest, and a bar at their mean."""
+    seen = np.asarray(values, dtype=np.float64)
+    ax.plot([seen.min(), seen.max()], [row, row], color=colour, lw=0.9, alpha=0.6)
+    ax.plot(seen, [row] * len(seen), mark, ms=3, mew=0.6, mfc="white", color=colour, **look)
+    ax.plot([seen.mean()] * 2, [row - 0.3, row + 0.3], color=colour, lw=1.4)
+
+
+def published(ax: Any, x: Sequence[float], y: Sequence[float], paper: str, **look: Any) -> None:
+    """Draw what a paper prints, as stars."""
+    ax.plot(list(x), list(y), **{**PUBLISHED, "label": f"published: {paper}", **look})
+
+
+def remaining_axis(ax: Any, ticks: Sequence[float], left: float = 118.0) -> None:
+    """Let the x axis show the weights that remain, in percent, from all to few, as papers on lottery tickets do."""
+    ax.set_xscale("log")
+    ax.set_xlim(left, min(ticks) / 1.18)
+    ax.minorticks_off()
+    ax.set_xticks(list(ticks), [f"{tick:g}" for tick in ticks])
+    ax.set_xlabel("weights remaining (%)")
+
+
+def shared_legend(figure: Any, axes: Sequence[Any], columns: int) -> None:
+    """Put one legend for all panels below them; each label stands there once."""
+    handles: dict[str, Any] = {}
+    for ax in axes:
+        handles = dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True)) | handles
+    figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=columns)
