@@ -2,7 +2,7 @@
 
 A *run* is a function of a `Spec` (name, version, parameters) and of nothing else. Its key is a digest of the spec, its
 result is one file of a `Store` under that key, and a missing file is work to do. `execute` does the work that is
-missing, in this process or in several, with the same bytes as result.
+missing, in this process, in several, or on a dask cluster, with the same bytes as result.
 
 >>> import tempfile
 >>> from strongticket.runs import Spec, Store, execute
@@ -19,6 +19,7 @@ missing, in this process or in several, with the same bytes as result.
 from __future__ import annotations
 
 from strongticket.runs._backends import BACKENDS, AbstractBackend, BackendName, Task
+from strongticket.runs._dask import Dask, SchedulerLost
 from strongticket.runs._execute import Progress, Summary, execute
 from strongticket.runs._fields import from_json, to_json
 from strongticket.runs._spec import Spec
@@ -32,6 +33,7 @@ from strongticket.runs._store import (
     Record,
     Store,
 )
+from strongticket.runs._torchrun import Torchrun, checkpoint_folder
 from strongticket.runs._worker import Answer, environment, perform
 
 __all__ = [
@@ -43,14 +45,18 @@ __all__ = [
     "ConflictingResult",
     "Damage",
     "DamagedRun",
+    "Dask",
     "Failure",
     "MissingRun",
     "Progress",
     "Record",
+    "SchedulerLost",
     "Spec",
     "Store",
     "Summary",
     "Task",
+    "Torchrun",
+    "checkpoint_folder",
     "environment",
     "execute",
     "from_json",

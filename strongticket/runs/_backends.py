@@ -1,7 +1,7 @@
 """Where runs are computed: in this process, or in several; each backend gives the same results.
 
-A backend gets tasks made of text alone (an import path and JSON), so that one which sends them to other machines can
-be added without touching the rest. Writing results is not its business.
+A backend gets tasks made of text alone (an import path and JSON), so that one which sends them to other machines
+(`strongticket.runs.Dask`) knows no more than these do. Writing results is not its business.
 """
 
 from __future__ import annotations
@@ -12,21 +12,24 @@ import signal
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
-from typing import Final, Literal, final
+from typing import Final, Literal, final, get_args
 
 from strongticket.runs._worker import Answer, environment, one_thread, perform, resolve, use_one_thread
 
-__all__ = ["ATTEMPTS", "BACKENDS", "AbstractBackend", "BackendName", "InProcess", "Processes", "Task"]
+__all__ = ["ATTEMPTS", "BACKENDS", "AbstractBackend", "BackendName", "InProcess", "Processes", "Task", "died"]
 
 ATTEMPTS: Final = 3
 """How often a task may take its worker down with it before it is given up."""
 
-BackendName = Literal["in-process", "processes"]
+BackendName = Literal["in-process", "processes", "dask", "torchrun"]
+
+BACKENDS: Final[tuple[BackendName, ...]] = get_args(BackendName)
+"""Names of the backends: this process, worker processes of this machine, a dask cluster, one run over several ranks."""
 
 
 @dataclass(frozen=True)
@@ -101,16 +104,15 @@ class Processes(AbstractBackend):
         try:
             while waiting or suspects:
                 if suspects:
-                    task, died = suspects.popleft()
+                    task, deaths = suspects.popleft()
                     answer = pool.alone(task)
                     if answer is None:
                         pool = pool.rebuilt()
-                        died += 1
-                        if died < ATTEMPTS:
-                            suspects.appendleft((task, died))
+                        deaths += 1
+                        if deaths < ATTEMPTS:
+                            suspects.appendleft((task, deaths))
                             continue
-                        answer = _died(died)
-                    yield task, replace(answer, attempts=died if answer.error == "WorkerDied" else died + 1)
+                    yield task, died(deaths) if answer is None else replace(answer, attempts=deaths + 1)
                     continue
                 yield from pool.together(waiting, suspects)
                 if suspects:
@@ -189,9 +191,11 @@ def _answer(future: Future[Answer]) -> Answer | None:
         return None
 
 
-def _died(attempts: int) -> Answer:
+def died(attempts: int, last: str = "") -> Answer:
+    """Return the answer of a task that took its worker down with it so often; last: what was heard of the last one."""
     message = f"the worker process died {attempts} times while it ran this task (killed, out of memory, or a crash)"
-    return Answer(None, "WorkerDied", message, "", 0.0, environment())
+    message += f"; the last thing it said: {last}" if last else ""
+    return Answer(None, "WorkerDied", message, "", 0.0, environment(), attempts)
 
 
 def _start(alive: Connection) -> None:
@@ -206,10 +210,3 @@ def _end_with_parent(alive: Connection) -> None:
         alive.recv_bytes()
     except (EOFError, OSError):
         os._exit(1)
-
-
-BACKENDS: Final[dict[BackendName, Callable[[int], AbstractBackend]]] = {
-    "in-process": InProcess,
-    "processes": Processes,
-}
-"""Backends by name; each is called with the number of jobs."""

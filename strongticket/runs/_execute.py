@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 from strongticket._files import canonical_json
-from strongticket.runs._backends import BACKENDS, AbstractBackend, BackendName, Task
+from strongticket.runs._backends import BACKENDS, AbstractBackend, BackendName, InProcess, Processes, Task
 from strongticket.runs._spec import Spec
 from strongticket.runs._store import ConflictingResult, Damage, DamagedRun, Failure, MissingRun, Record, Store
 from strongticket.runs._worker import Answer, Function, address
+from strongticket.runs._writing import Writing
 
 __all__ = ["Progress", "Summary", "execute"]
 
@@ -68,21 +69,25 @@ def execute(
     *,
     jobs: int = 1,
     backend: BackendName | AbstractBackend | None = None,
+    scheduler: str | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Summary:
     """Do the runs that the store does not have; each result is kept as soon as it is known.
 
-    Stopping in any way (an interrupt, SIGKILL, a full disk) loses only what was being computed: execute the same specs
-    again to go on. Failed runs are noted in the store and tried again next time.
+    Stopping in any way (an interrupt, SIGKILL, a full disk) loses only what was being computed, and of runs shorter
+    than a tenth of a second the last few that were being written: execute the same specs again to go on. Failed runs
+    are noted in the store and tried again next time.
 
     Args:
         specs: the runs; repeated ones are done once.
         function: takes a spec's parameters, returns a JSON-able dictionary that depends on them alone; a function at
             the top level of a module, or its import path "module:function".
         store: where results are, and go.
-        jobs: worker processes.
-        backend: "in-process" (the default for one job), "processes" (for more), or a backend of your own.
-        progress: called with the state at the start and after each run, in this thread.
+        jobs: worker processes of this machine; of "torchrun", the processes that share one run.
+        backend: "in-process" (the default for one job), "processes" (for more), "dask" (given a scheduler), "torchrun"
+            (one run after the other, each over several processes), or a backend of your own.
+        scheduler: address of a dask scheduler, such as "tcp://host:8786"; its workers do the runs, see `Dask`.
+        progress: called with the state at the start and whenever a run's result is safe on the disk, in this thread.
 
     Returns:
         What was done; nothing is raised for runs that failed.
@@ -90,12 +95,12 @@ def execute(
     Raises:
         ValueError: an unknown backend, a bad number of jobs, or a function that workers could not find.
         ImportError: the function's module cannot be imported.
-        OSError: the store cannot be written.
+        OSError: the store cannot be written, or the scheduler is gone (ConnectionError).
         KeyboardInterrupt: passed on, after the workers were ended.
     """
     begin = time.perf_counter()
     path = address(function)
-    chosen = _backend(backend, jobs)
+    chosen = _backend(backend, jobs, scheduler)
     todo, damaged = _missing(unique := {spec.key: spec for spec in specs}, store)
     reused, failures, done = len(unique) - len(todo), list[Failure](), 0
 
@@ -107,9 +112,11 @@ def execute(
     if todo:
         store.sweep()
         tasks = [Task(key, path, canonical_json(spec.to_json()["params"])) for key, spec in todo.items()]
-        with closing(_generator(chosen, tasks)) as answers:
-            for task, answer in answers:
-                failure = _keep(unique[task.key], answer, store)
+        with (
+            Writing(lambda spec, answer: _keep(spec, answer, store)) as writing,
+            closing(_written(chosen, tasks, unique, writing)) as outcomes,
+        ):
+            for failure in outcomes:
                 if failure is None:
                     done += 1
                 else:
@@ -118,19 +125,38 @@ def execute(
     return Summary(len(unique), reused, done, tuple(failures), tuple(damaged), time.perf_counter() - begin)
 
 
-def _backend(backend: BackendName | AbstractBackend | None, jobs: int) -> AbstractBackend:
-    if isinstance(backend, AbstractBackend):
-        return backend
+def _backend(backend: BackendName | AbstractBackend | None, jobs: int, scheduler: str | None) -> AbstractBackend:
     if isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1:
         raise ValueError(f"jobs: expected an int >= 1, got {jobs!r}")
-    name: Any = backend or ("in-process" if jobs == 1 else "processes")
+    if scheduler is not None and backend not in (None, "dask"):
+        raise ValueError(f"scheduler: only the backend 'dask' has one, not {backend!r}")
+    if isinstance(backend, AbstractBackend):
+        return backend
+    name: Any = backend or ("dask" if scheduler is not None else "in-process" if jobs == 1 else "processes")
+    if name == "dask":
+        from strongticket.runs._dask import Dask
+
+        return Dask(scheduler or "")
+    if name == "torchrun":
+        from strongticket.runs._torchrun import Torchrun
+
+        return Torchrun(jobs)
     if name not in BACKENDS:
         raise ValueError(f"backend: expected one of {', '.join(BACKENDS)}, got {name!r}")
-    return BACKENDS[name](jobs)
+    return InProcess(jobs) if name == "in-process" else Processes(jobs)
+
+
+def _written(
+    backend: AbstractBackend, tasks: list[Task], specs: dict[str, Spec], writing: Writing
+) -> Generator[Failure | None, None, None]:
+    """For each answer that has become safe its failure or None; leaving the loop early ends the workers."""
+    with closing(_generator(backend, tasks)) as answers:
+        for task, answer in answers:
+            yield from writing.give(specs[task.key], answer)
+    yield from writing.rest()
 
 
 def _generator(backend: AbstractBackend, tasks: list[Task]) -> Any:
-    """The answers as a generator, so that leaving the loop early ends the workers."""
     yield from backend.run(tasks)
 
 

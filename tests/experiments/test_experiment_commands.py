@@ -151,13 +151,36 @@ def test_find_refuses_files_that_are_no_experiments() -> None:
         find("demo")
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["list", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], *([name, "--help"] for name in ("list", "run", "status", "collect", "clean", "report"))]
+)
 def test_help_loads_no_heavy_library(arguments: list[str]) -> None:
     script = (
         "import sys\nfrom experiments.__main__ import main\n"
         f"try:\n    main({arguments!r})\nexcept SystemExit as stop:\n    assert stop.code == 0\n"
-        "heavy = {'torch', 'scipy', 'sympy', 'matplotlib', 'numba'} & set(sys.modules)\nassert not heavy, heavy\n"
+        "heavy = set('torch numpy scipy sympy matplotlib numba distributed pyarrow'.split()) & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "usage: python -m experiments" in done.stdout
+
+
+def test_a_study_runs_on_a_cluster_by_its_address_alone(
+    small: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("distributed")
+    from experiments.benchmarks._cluster import cluster
+    from strongticket.runs._worker import _versions
+
+    _versions.cache_clear()  # the revision of now, as the workers will see it
+    run = ["run", "bounds", "--preset", "quick", "--json"]
+    with cluster(2, [ROOT]) as started:
+        assert main([*run, "--scheduler", started.address, "--results", str(tmp_path / "there")]) == 0
+    there = json.loads(capsys.readouterr().out)
+    assert main([*run, "--jobs", "1", "--results", str(tmp_path / "here")]) == 0
+    here = json.loads(capsys.readouterr().out)
+    assert (there["done"], there["keys"]) == (3, here["keys"])
+    specs = [one.spec for one in Bounds.preset("quick")]
+    stores = [Store(tmp_path / name) for name in ("here", "there")]
+    assert len({tuple(store.read(spec).claim for spec in specs) for store in stores}) == 1

@@ -61,3 +61,11 @@ def threads(params: dict[str, Any]) -> dict[str, Any]:
     import torch
 
     return {"threads": torch.get_num_threads()}
+
+
+def counted(params: dict[str, Any]) -> dict[str, Any]:
+    """A run that leaves a line for each time it is begun, and takes a moment."""
+    with (Path(params["folder"]) / "begun").open("a") as stream:
+        stream.write(f"{params['x']} {os.getpid()}\n")
+    time.sleep(params["seconds"])
+    return {"x": params["x"]}

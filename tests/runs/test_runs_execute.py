@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,8 @@ from strongticket.runs import (
     environment,
     execute,
 )
+from strongticket.runs._worker import Answer
+from strongticket.runs._writing import Writing
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -171,7 +174,7 @@ def test_functions_that_workers_could_not_find_are_refused(tmp_path: Path, funct
 
 def test_bad_backends_are_refused(tmp_path: Path) -> None:
     function = "strongticket.runs.examples:square"
-    with pytest.raises(ValueError, match="in-process, processes"):
+    with pytest.raises(ValueError, match="in-process, processes, dask, torchrun"):
         execute([], function, Store(tmp_path), backend="threads")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="one job at a time"):
         execute([], function, Store(tmp_path), backend="in-process", jobs=2)
@@ -260,12 +263,13 @@ def test_killed_half_way_and_resumed_equals_undisturbed(tmp_path: Path, jobs: in
 
 def test_a_full_disk_loses_nothing_that_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store, specs = Store(tmp_path), mixed_specs()
-    write, written = Store.write, list[Spec]()
+    write, written, one = Store.write, list[Spec](), threading.Lock()
 
     def full(self: Store, record: object) -> Path:
-        if len(written) == 3:
-            raise OSError(28, "No space left on device")
-        written.append(record.spec)  # type: ignore[attr-defined]
+        with one:  # results are written in threads
+            if len(written) == 3:
+                raise OSError(28, "No space left on device")
+            written.append(record.spec)  # type: ignore[attr-defined]
         return write(self, record)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Store, "write", full)
@@ -278,3 +282,82 @@ def test_a_full_disk_loses_nothing_that_was_written(tmp_path: Path, monkeypatch:
     assert execute(specs, "run_functions:mixed", store).reused == 3
     with pytest.raises(MissingRun):
         store.read(Spec("mixed", 2, {}))
+
+
+def answer(seconds: float) -> Answer:
+    return Answer("{}", "", "", "", seconds, {})
+
+
+def test_short_answers_are_written_side_by_side_and_never_too_many_at_once() -> None:
+    running, most, one, go = 0, [0], threading.Lock(), threading.Event()
+
+    def keep(spec: Spec, answer: Answer) -> None:
+        nonlocal running
+        with one:
+            running += 1
+            most[0] = max(most[0], running)
+        go.wait(10)
+        with one:
+            running -= 1
+
+    spec, given, told = Spec("a", 1, {}), 0, 0
+    with Writing(keep) as writing:
+        for _ in range(15):  # nobody waits for these
+            told += len(list(writing.give(spec, answer(0.001))))
+            given += 1
+        assert told == 0
+        threading.Timer(0.05, go.set).start()
+        for _ in range(30):  # but 16 are the most that a kill could cost
+            told += len(list(writing.give(spec, answer(0.001))))
+            given += 1
+            assert given - told < 16
+        told += len(list(writing.rest()))
+    assert (told, running) == (45, 0)
+    assert 2 <= most[0] <= 8
+
+
+def test_a_long_answer_is_safe_before_anything_else_happens() -> None:
+    kept: list[float] = []
+
+    def keep(spec: Spec, answer: Answer) -> None:
+        time.sleep(0.02)
+        kept.append(answer.seconds)
+
+    with Writing(keep) as writing:
+        list(writing.give(Spec("a", 1, {}), answer(0.001)))
+        assert len(list(writing.give(Spec("a", 1, {}), answer(5.0)))) >= 1
+        assert sorted(kept) == [0.001, 5.0]
+
+
+def test_what_could_not_be_written_is_raised_and_the_rest_is_kept() -> None:
+    kept: list[float] = []
+
+    def keep(spec: Spec, answer: Answer) -> None:
+        if answer.seconds == 0.0:
+            raise OSError(28, "No space left on device")
+        time.sleep(0.02)
+        kept.append(answer.seconds)
+
+    with Writing(keep) as writing:
+        list(writing.give(Spec("a", 1, {}), answer(0.01)))
+        with pytest.raises(OSError, match="No space"):
+            list(writing.give(Spec("a", 1, {}), answer(0.0))) or list(writing.rest())
+    assert kept == [0.01]
+
+
+def test_null_runs_do_not_wait_for_the_disk_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sync, at_once, most, one = os.fsync, [0], [0], threading.Lock()
+
+    def slow(handle: int) -> None:
+        with one:
+            at_once[0] += 1
+            most[0] = max(most[0], at_once[0])
+        time.sleep(0.005)
+        with one:
+            at_once[0] -= 1
+
+    monkeypatch.setattr(os, "fsync", slow)
+    specs = [Spec("nothing", 1, {"x": x}) for x in range(60)]
+    assert execute(specs, "strongticket.runs.examples:nothing", Store(tmp_path)).complete
+    assert most[0] >= 4
+    assert sync is not os.fsync

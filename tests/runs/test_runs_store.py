@@ -146,3 +146,15 @@ def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(PermissionError):
         Store(tmp_path / "store").write(record())
+
+
+def test_keys_and_names_are_read_from_the_folders_alone(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    assert (store.names(), store.keys("study"), store.leftovers()) == ((), frozenset(), ())
+    keys = {store.write(record(x)).stem for x in range(3)}
+    store.path(record(0).spec).write_text("torn")  # which only reading would tell
+    (tmp_path / "runs" / "study" / "note.json").write_text("{}")
+    (tmp_path / "runs" / "study" / f".{'a' * 64}.json.0.part").write_text("half")
+    (tmp_path / "runs" / "file").write_text("no folder")
+    assert store.keys("study") == keys
+    assert store.names() == ("study",)
