@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO ?=
 
-.PHONY: setup demo test check figures clean
+.PHONY: setup demo test check figures docs clean
 
 setup: $(VENV)/.ready
 
@@ -28,6 +28,9 @@ check: setup
 
 figures: setup
 	$(BIN)/python -m paper_figs
+
+docs: setup
+	$(BIN)/python docs/build.py out/docs
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
