@@ -184,7 +184,8 @@ class Bound:
         failed = self.failed_hypotheses(**values)
         if failed:
             raise HypothesisError(self._refusal(failed, values), failed, values)
-        result = self.expression.xreplace(self._exact(values))
+        # sums are written out: sympy's numerical summation is wrong where terms cancel or vanish
+        result = self.expression.xreplace(self._exact(values)).doit()
         try:
             number = float(result)
         except (TypeError, OverflowError) as error:
@@ -218,9 +219,12 @@ class Bound:
                 where = np.unravel_index(int(np.argmin(holds)), np.shape(holds))
                 point = {name: float(spread[name][where]) for name in spread}
                 raise HypothesisError(self._refusal((hypothesis,), point), (hypothesis,), point)
+        shape = np.broadcast_shapes(*(array.shape for array in spread.values())) if spread else ()
+        if self.expression.has(sympy.Sum):  # float64 loses the digits in which their terms cancel
+            points = [{name: float(spread[name][where]) for name in spread} for where in np.ndindex(shape)]
+            return np.array([self(**point) for point in points], dtype=np.float64).reshape(shape)
         symbols = [sympy.Symbol(name, real=True) for name in self.symbols]
         result = sympy.lambdify(symbols, self.expression, ["scipy", "numpy"])(*(spread[name] for name in self.symbols))
-        shape = np.broadcast_shapes(*(array.shape for array in spread.values())) if spread else ()
         curve = np.broadcast_to(np.asarray(result, dtype=np.float64), shape).copy()
         if not np.isfinite(curve).all():
             raise ValueError(f"{self.key} has no finite real value somewhere on this curve")
@@ -274,10 +278,10 @@ def _number(name: str, value: Any) -> sympy.Expr:
 
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a real number, got {value!r}")
-    if isinstance(value, numbers.Integral):
-        return sympy.Integer(int(value))
-    if not math.isfinite(float(value)):
+    if not isinstance(value, numbers.Integral) and not math.isfinite(float(value)):
         raise ValueError(f"{name} must be finite, got {name} = {value}")
+    if value == int(value):  # 3.0 is 3: limits of sums and exponents must be integers to be handled exactly
+        return sympy.Integer(int(value))
     if isinstance(value, numbers.Rational):
         return sympy.Rational(value.numerator, value.denominator)
     return sympy.Float(float(value), _DIGITS)

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import quad
 
+from strongticket import bounds
 from strongticket.bounds import _fixed_size
 from strongticket.bounds import random_subset_sums as sums
 from strongticket.bounds._saddlepoint import _estimate, log_expected, log_expected_of_size
@@ -546,3 +547,23 @@ def test_bad_settings_are_refused(arguments: dict[str, Any], message: str) -> No
         sums.failure_predicted(**{"items": 5, "eps": 0.1, **arguments})
     with pytest.raises(KeyError, match="no law"):
         sums.failure_predicted(5, 0.1, law="cauchy")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("eps", "k", "n", "z"), [(5.92e-6, 11, 39, 0.2733), (5.7e-5, 7, 11, 0.934), (0.25, 1, 1, 0.5), (0.01, 6, 12, 5.5)]
+)
+def test_the_formula_of_the_fixed_size_floor_is_exact_where_its_terms_cancel(
+    eps: float, k: int, n: int, z: float
+) -> None:
+    def below(t: Fraction) -> Fraction:
+        total = Fraction(0)
+        for j in range(1, k + 1):
+            left = max(j - (k - t) / 2, Fraction(0)) ** n
+            total += (-1) ** (k - j) * left / (j ** (n - k + 1) * math.factorial(j - 1) * math.factorial(k - j))
+        return total
+
+    exact = float(below(Fraction(z) - Fraction(eps)) + below(-Fraction(z) - Fraction(eps)))
+    floor = bounds.get("lueker1998exponentially.fixed_size_floor")
+    for number in (int, float):
+        assert floor(eps=eps, k=number(k), n=number(n), z=z) == pytest.approx(exact, rel=1e-13)
+    assert floor.curve(eps=eps, k=k, n=n, z=[z, z]).tolist() == [floor(eps=eps, k=k, n=n, z=z)] * 2
