@@ -151,7 +151,7 @@ class Landscape:
             "path": {
                 "least_quasar": min(known, default=None),
                 "quasar": along,
-                "quasi_convex": all(value > 0.0 for value in known),
+                "quasi_convex": bool(known) and all(value > 0.0 for value in known),
             },
             "around": {
                 "radius": radius,

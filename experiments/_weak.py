@@ -12,12 +12,17 @@ from typing import TYPE_CHECKING, Any, Final
 from experiments._search import Data, note
 
 if TYPE_CHECKING:
+    import torch
+
     from strongticket.weak import WeakData
 
-__all__ = ["MOMENTS", "STAGES", "moments_of", "stages_folder", "weak_data"]
+__all__ = ["DEVICE", "MOMENTS", "STAGES", "device", "moments_of", "stages_folder", "weak_data"]
 
 STAGES: Final = "STRONGTICKET_STAGES"
 """Variable that names the folder where trained levels are kept, so that runs share them and killed ones go on."""
+DEVICE: Final = "STRONGTICKET_DEVICE"
+"""Variable that names where weak tickets are trained, such as cuda; the processor unless it is set. Stages of one kind
+of device are not those of another, and the environment of a run says which it was."""
 MOMENTS: Final[Mapping[Data, tuple[tuple[float, ...], tuple[float, ...]]]] = MappingProxyType(
     {
         "mnist": ((0.1307,), (0.3081,)),
@@ -32,6 +37,25 @@ without an entry they are those of the training part."""
 def stages_folder() -> Path:
     """Return where stages are kept: what STRONGTICKET_STAGES names, or out/stages."""
     return Path(os.environ.get(STAGES) or "out/stages")
+
+
+def device() -> torch.device | None:
+    """Return where to train: what STRONGTICKET_DEVICE names; None, which is where the data are, unless it is set.
+
+    Raises:
+        ValueError: there is no such device here.
+    """
+    import torch
+
+    named = os.environ.get(DEVICE)
+    if not named:
+        return None
+    try:
+        found = torch.device(named)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(f"{DEVICE} names {named!r}, and torch has no such device here ({error}): unset it") from error
+    return found
 
 
 @lru_cache(maxsize=1)

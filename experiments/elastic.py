@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self, cast, fin
 
 from experiments._experiment import AbstractExperiment
 from experiments._percent import percent
-from experiments._weak import stages_folder
+from experiments._weak import device, stages_folder
 from experiments._weak_parts import PartName, RecipeName, recipe_of, title_of, weak_part
 from strongticket.statistics import gain
 
@@ -134,7 +134,7 @@ class Elastic(AbstractExperiment):
         from strongticket.weak.elastic import BlockPlan, elastic
         from strongticket.weak.weak_ticket import WeakTicket, refilled
 
-        data = weak_part(self.data, self.seed)
+        data = weak_part(self.data, self.seed).to(device())
         target = self._trunk(self.target, data)
         rows, seconds = [], []
         for number in self.levels:
@@ -286,18 +286,20 @@ class Elastic(AbstractExperiment):
     @classmethod
     def table(cls, finished: Sequence[tuple[Self, dict[str, Any]]]) -> list[dict[str, Any]]:
         """One row per pair of networks, level and arm, the target's own ticket beside it, in pairs over the seeds."""
+        # a preset may have several data sets, and then each row stands for one of them
+        parts = list(dict.fromkeys(run.data for run, _ in finished))
         found = {
-            (run.target, row["level"], run.source, run.arm, run.order, run.seed): row
+            (run.data, run.target, row["level"], run.source, run.arm, run.order, run.seed): row
             for run, result in finished
             for row in result["rows"]
         }
         rows = []
-        for key in sorted({key[:5] for key in found}, key=lambda key: (*key[:2], EVERY.index(key[3]), key[2], key[4])):
-            target, number, source, arm, order = key
-            mine = {seed: found[*key, seed] for seed in sorted(one[5] for one in found if one[:5] == key)}
+        for key in sorted({key[:6] for key in found}, key=lambda key: _place(key, parts)):
+            data, target, number, source, arm, order = key
+            mine = {seed: found[*key, seed] for seed in sorted(one[6] for one in found if one[:6] == key)}
             group = list(mine.values())
             row: dict[str, Any] = {
-                "data": title_of(finished[0][0].data),
+                "data": title_of(data),
                 "source": source if arm in _OF_SOURCE else "",
                 "target": target,
                 "level": number,
@@ -306,7 +308,7 @@ class Elastic(AbstractExperiment):
                 "density %": percent(group, "density"),
                 "at the end %": percent(group, "test_at_end"),
             }
-            own = [found.get((target, number, target, "imp", "append", seed)) for seed in mine]
+            own = [found.get((data, target, number, target, "imp", "append", seed)) for seed in mine]
             if arm != "imp" and all(own):
                 ours = [one["test_at_end"] for one in group]
                 row["better than iterative pruning by"] = str(gain(ours, [one["test_at_end"] for one in own if one]))
@@ -317,6 +319,12 @@ class Elastic(AbstractExperiment):
                 row["published %"] = f"{published:.2f}"
             rows.append(row)
         return rows
+
+
+def _place(key: tuple[PartName, str, int, str, Arm, str], parts: Sequence[PartName]) -> tuple[Any, ...]:
+    """Where a row of the table stands: by data, target and level, then in the order of the arms."""
+    data, target, number, source, arm, order = key
+    return parts.index(data), target, number, EVERY.index(arm), source, order
 
 
 _OF_SOURCE: Final[frozenset[Arm]] = frozenset(("elastic", *ABLATIONS, NEW_BLOCKS))

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Final, Literal, Self, final
 from experiments._experiment import AbstractExperiment
 from experiments._percent import percent
 from experiments._search import TITLES, Data
-from experiments._weak import moments_of, stages_folder, weak_data
+from experiments._weak import device, moments_of, stages_folder, weak_data
 from strongticket.statistics import gain
 
 __all__ = ["ARMS", "NETWORKS", "PUBLISHED", "PUBLISHED_CONVOLUTIONAL", "Arm", "Imp", "Network"]
@@ -78,7 +78,8 @@ NETWORKS: Final[Mapping[str, Network]] = MappingProxyType(
     }
 )
 """The paper's networks for CIFAR-10, a preset each, with the published settings; "resnet20" is what it calls Resnet-18,
-"low" and "warm" are its other learning rates. They need a GPU: hours to days of a core for each training."""
+"low" and "warm" are its other learning rates. They need a GPU (set STRONGTICKET_DEVICE): hours to days of a core for
+each training."""
 PUBLISHED_CONVOLUTIONAL: Final[Mapping[str, Mapping[int, float]]] = MappingProxyType(
     {
         "conv2": {11: 8.8, 14: 4.6},
@@ -139,7 +140,7 @@ class Imp(AbstractExperiment):
         data = weak_data(self.data, self.seed)
         recipe = weak.STEP_RECIPES[self.recipe].changed(steps=self.steps, evaluate_every=self.evaluate_every)
         imp = weak.Imp(self.model, recipe, self.scope, self.rewind, self.criterion, seed=self.seed)
-        trunk = weak.Trunk(imp, data, stages_folder())
+        trunk = weak.Trunk(imp, data, stages_folder(), device=device())
         rows = []
         for number in self.levels:
             if self.arm in ("ticket", "one-shot"):
@@ -239,16 +240,22 @@ class Imp(AbstractExperiment):
                 "at the stop %": percent(group, "test_at_stop"),
                 "at the end %": percent(group, "test_at_end"),
             }
-            pairs = (
-                [(found[(seed, "ticket", 0, level)], one) for (seed, _), one in mine.items()] if arm != "ticket" else []
-            )
-            if pairs:
-                stops = speed([one["early_stop"] for _, one in pairs], [ours["early_stop"] for ours, _ in pairs])
+            if arm != "ticket":
+                # the draws of a seed stand beside one and the same ticket: they are one pair, not several
+                seeds = sorted({seed for seed, _ in mine})
+                ours = [found[(seed, "ticket", 0, level)] for seed in seeds]
+                theirs = [_mean_of([one for (of, _), one in mine.items() if of == seed]) for seed in seeds]
+                stops = speed([one["early_stop"] for one in theirs], [one["early_stop"] for one in ours])
                 row["stops later than the ticket"] = f"{stops.mean_of_ratios:.2f}x"
-                better = gain([ours["test_at_stop"] for ours, _ in pairs], [one["test_at_stop"] for _, one in pairs])
+                better = gain([one["test_at_stop"] for one in ours], [one["test_at_stop"] for one in theirs])
                 row["ticket better by"] = str(better)
             rows.append(row)
         return rows
+
+
+def _mean_of(draws: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Means over the draws of a control for one seed."""
+    return {name: sum(one[name] for one in draws) / len(draws) for name in ("early_stop", "test_at_stop")}
 
 
 def _row(level: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Final, Literal, Self, final
 
 from experiments._experiment import AbstractExperiment
 from experiments._percent import percent
-from experiments._weak import stages_folder
+from experiments._weak import device, stages_folder
 from experiments._weak_parts import PartName, RecipeName, recipe_of, title_of, weak_part
 from strongticket.statistics import gain
 
@@ -94,7 +94,7 @@ class OneTicket(AbstractExperiment):
 
         own = recipe_of(recipe, self.steps, self.evaluate_every)
         imp = Imp(model, own, self.scope, self.rewind, law=self.law, seed=self.seed)
-        return Trunk(imp, weak_part(part, self.seed), stages_folder())
+        return Trunk(imp, weak_part(part, self.seed), stages_folder(), device=device())
 
     @classmethod
     def presets(cls) -> Mapping[str, Sequence[Self]]:

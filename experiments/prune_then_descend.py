@@ -139,30 +139,35 @@ class PruneThenDescend(AbstractExperiment):
 
     @classmethod
     def table(cls, finished: Sequence[tuple[Self, dict[str, Any]]]) -> list[dict[str, Any]]:
-        """One row for each base and mask, medians over the seeds."""
+        """One row for each base and mask, medians over the seeds whose descent did not diverge."""
         rows = []
-        for setting, results in by_setting(finished).items():
+        for setting, every in by_setting(finished).items():
+            results = [result for result in every if result["outcome"] == "done"]
 
-            def median(value: Any, results: Sequence[Mapping[str, Any]] = results) -> float:
-                return float(np.median([value(result) for result in results]))
+            def median(value: Any, results: Sequence[Mapping[str, Any]] = results) -> float | None:
+                known = [found for result in results if (found := value(result)) is not None]
+                return float(np.median(known)) if known else None
 
             row: dict[str, Any] = {"data": TITLES[setting.data], "base": setting.base, "mask": setting.mask}
-            row |= {"seeds": len(results), "weights kept": median(lambda one: one["kept"])}
-            row["m*"] = median(lambda one: one["spectrum"]["critical_batch"])
-            row["first loss"] = median(lambda one: one["curve"][0][1])
+            row |= {"seeds": len(every), "weights kept": median(lambda one: one["kept"], every)}
+            if len(results) < len(every):
+                row["diverged"] = len(every) - len(results)
+            row["m*"] = median(lambda one: one["spectrum"]["critical_batch"], every)
+            row["first loss"] = median(lambda one: one["curve"][0][1], every)
             row["last loss"] = median(lambda one: one["curve"][-1][1])
             row["frozen twin"] = median(lambda one: one["frozen"][-1][1])
             row["rate per step"] = median(lambda one: one["rate"])
             row["frozen rate"] = median(lambda one: one["frozen_rate"])
-            row["guaranteed rate"] = median(lambda one: one["guaranteed_rate"])
+            row["guaranteed rate"] = median(lambda one: one["guaranteed_rate"], every)
             row["kernel moved by"] = median(lambda one: one["kernel_change"])
             row["least <grad, w - w*>/loss"] = median(lambda one: one["path"]["least_quasar"])
-            row["quasi-convex along path"] = f"{sum(one['path']['quasi_convex'] for one in results)} of {len(results)}"
+            # a path without any point to look at shows nothing
+            convex = [one["path"]["quasi_convex"] for one in results if one["path"]["least_quasar"] is not None]
+            row["quasi-convex along path"] = f"{sum(convex)} of {len(every)}"
             row["segments with a hump"] = sum(one["segments"]["humps"] for one in results)
             row["of"] = sum(one["segments"]["tried"] for one in results)
-            row["test error %"] = f"{100 * median(lambda one: one['test_error'][0]):.1f} to " + (
-                f"{100 * median(lambda one: one['test_error'][1]):.1f}"
-            )
+            errors = [median(lambda one, end=end: one["test_error"][end]) for end in (0, 1)]
+            row["test error %"] = " to ".join("-" if one is None else f"{100 * one:.1f}" for one in errors)
             rows.append(row)
         return rows
 

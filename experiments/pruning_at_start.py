@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self, final, ge
 
 from experiments._experiment import AbstractExperiment
 from experiments._percent import percent
-from experiments._weak import stages_folder
+from experiments._weak import device, stages_folder
 from experiments._weak_parts import PartName, RecipeName, recipe_of, title_of, weak_part
 from strongticket.statistics import gain
 
@@ -90,7 +90,7 @@ class PruningAtStart(AbstractExperiment):
         """Return counts and accuracies at each level."""
         from strongticket.weak import Imp, Trunk
 
-        data = weak_part(self.data, self.seed)
+        data = weak_part(self.data, self.seed).to(device())
         recipe = recipe_of(self.recipe, self.steps, self.evaluate_every)
         imp = Imp(self.model, recipe, self.scope, self.rewind, law=self.law, seed=self.seed)
         trunk = Trunk(imp, data, stages_folder())

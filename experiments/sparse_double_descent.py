@@ -16,7 +16,7 @@ import numpy as np
 from experiments._examples import noisy
 from experiments._experiment import AbstractExperiment
 from experiments._search import TITLES, Data
-from experiments._weak import stages_folder, weak_data
+from experiments._weak import device, stages_folder, weak_data
 
 __all__ = ["SparseDoubleDescent", "by_setting"]
 
@@ -67,7 +67,7 @@ class SparseDoubleDescent(AbstractExperiment):
         noisy_data = replace(data, train=(inputs, spoilt), name=f"{data.name}, {self.noise:g} of the labels wrong")
         recipe = weak.STEP_RECIPES[self.recipe].changed(steps=self.steps, evaluate_every=self.steps)
         imp = weak.Imp(self.model, recipe, self.scope, 0, "large-final", seed=self.seed)
-        trunk = weak.Trunk(imp, noisy_data, stages_folder())
+        trunk = weak.Trunk(imp, noisy_data, stages_folder(), device=device())
         rows = []
         for number in range(self.levels + 1):
             record = trunk.level(number).record

@@ -5,6 +5,7 @@ Frankle, Dziugaite, Roy & Carbin (2020), "Linear Mode Connectivity and the Lotte
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -82,7 +83,7 @@ def connection(
             None: they are mixed as weights are, which can look like a barrier where there is none.
 
     Raises:
-        ValueError: fewer than two points.
+        ValueError: fewer than two points, or statistics of no inputs.
 
     >>> from strongticket.models import architecture
     >>> net = architecture("mlp-2-2")
@@ -93,6 +94,8 @@ def connection(
     """
     if points < 2:
         raise ValueError(f"a line has at least its two ends, got {points} points")
+    if statistics is not None and not len(statistics):
+        raise ValueError("running statistics are measured on one input at least: give some, or None to mix them")
     inputs, labels = data
     found = []
     for step in range(points):
@@ -125,5 +128,6 @@ def _measure_statistics(module: nn.Module, inputs: Tensor) -> None:
         layer.momentum = None  # the plain mean over batches, not a moving one
         layer.train()
     with torch.no_grad():
-        for batch in torch.split(inputs, _BATCH):
+        # parts of nearly equal size: each counts as much as the others, and the moments of a small rest are noise
+        for batch in torch.tensor_split(inputs, math.ceil(len(inputs) / _BATCH)):
             module(batch)

@@ -170,7 +170,7 @@ def descend(
     rows = kernel if shared else kernel.reshape(n, outputs, n * outputs)
     start = loss = float((r**2).sum() / n)
     curve = [(0, loss)]
-    chunk = max(1, min(most, 1 << 20) // batch) if batch > 1 else min(most, 1 << 20)
+    chunk = max(1, min(most, (1 << 20) // batch))  # steps whose batches are drawn at once
     done = 0
     while done < most:
         for chosen in batches(seed, min(most, done + chunk), batch, n)[done:]:

@@ -238,3 +238,20 @@ def test_bad_parameters_are_refused() -> None:
         replace(SMALL[CriticalBatch][0], multiples=(0.0,))
     with pytest.raises(ValueError, match="at least 1"):
         replace(SMALL[PruneThenDescend][0], steps=0)
+
+
+def test_descents_that_diverged_are_said_and_are_not_quasi_convex(store: Store) -> None:
+    """Such a run has one point: nothing was seen of its surroundings, which must not pass for quasi-convexity."""
+    runs = [(run, result) for run, result in results(store, PruneThenDescend) if run.mask == "ticket"]
+    run, good = next(pair for pair in runs if pair[0].base == "edge-popup")
+    nothing: dict[str, Any] = {"least_quasar": None, "quasar": [], "quasi_convex": True}
+    start = good["curve"][:1]
+    bad = {**good, "outcome": "diverged", "curve": start, "frozen": start, "rate": 1.0, "path": nothing}
+    both = PruneThenDescend.table([(run, good), (replace(run, seed=run.seed + 1), bad)])
+    alone = PruneThenDescend.table([(run, good)])
+    assert (both[0]["seeds"], both[0]["diverged"]) == (2, 1)
+    assert both[0]["rate per step"] == alone[0]["rate per step"]
+    assert both[0]["quasi-convex along path"] == f"{int(good['path']['quasi_convex'])} of 2"
+    assert "diverged" not in alone[0]
+    (row,) = PruneThenDescend.table([(run, bad)])
+    assert (row["rate per step"], row["quasi-convex along path"]) == (None, "0 of 1")

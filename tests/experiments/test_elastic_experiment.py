@@ -10,9 +10,10 @@ import pytest
 
 from experiments import find
 from experiments._weak import STAGES
-from experiments._weak_parts import weak_part
+from experiments._weak_parts import PartName, title_of, weak_part
 from experiments.elastic import EVERY, NEW_BLOCKS, PUBLISHED, PUBLISHED_VGG, Elastic, perceptron_name
 from strongticket.models import architecture
+from strongticket.statistics import gain
 from strongticket.weak import SCOPES, level_totals
 from strongticket.weak.blocks import Blocks
 
@@ -134,3 +135,34 @@ def test_small_images_are_means() -> None:
     small = _pooled(part)
     assert small.train[0].shape[-2:] == (4, 4)
     assert float(small.train[0][0, 0, 0, 0]) == pytest.approx(float(part.train[0][0, 0, :2, :2].mean()), abs=1e-6)
+
+
+def test_rows_name_their_own_data() -> None:
+    """One preset has perceptrons on MNIST beside residual networks on small images."""
+    runs = Elastic.presets()["blocks"]
+    row = {"density": 0.1, "test_at_end": 0.9}
+    made = Elastic.table([(run, {"rows": [{"level": n, **row} for n in run.levels]}) for run in runs])
+    named = {(one["data"], one["target"]) for one in made}
+    assert named == {(title_of(run.data), run.target) for run in runs}
+    assert len({data for data, _ in named}) == 2
+    # the same networks on other data are other rows, held against their own tickets
+    here = dataclasses.replace(SMALL, arm="elastic", levels=(2,))
+    own = dataclasses.replace(here, arm="imp", source=here.target)
+    right: dict[tuple[PartName, str], float] = {
+        **{("digits", "elastic"): 0.5, ("digits", "imp"): 0.4},
+        **{("digits-a", "elastic"): 0.7, ("digits-a", "imp"): 0.9},
+    }
+    several = [
+        (
+            dataclasses.replace(run, data=data, seed=seed),
+            {"rows": [{"level": 2, **row, "test_at_end": right[data, arm]}]},
+        )
+        for (data, arm) in right
+        for run in (here, own)
+        for seed in range(2)
+        if run.arm == arm
+    ]
+    table = Elastic.table(several)
+    assert len(table) == 4
+    leads = [one["better than iterative pruning by"] for one in table if one["arm"] == "elastic"]
+    assert leads == [str(gain([0.5] * 2, [0.4] * 2)), str(gain([0.7] * 2, [0.9] * 2))]

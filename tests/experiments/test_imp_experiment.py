@@ -11,6 +11,7 @@ from experiments import find
 from experiments._weak import STAGES, stages_folder
 from experiments.imp import ARMS, MARKED, NETWORKS, PUBLISHED, Arm, Imp
 from strongticket.models import architecture
+from strongticket.statistics import gain
 from strongticket.weak import SCOPES, Descent, level_totals
 
 SMALL = Imp("digits", "mlp-64-24-10+bias", "digits", 40, 20, "lth-lenet", 0, "large-final", "ticket", 0, (0, 2), 0)
@@ -62,3 +63,23 @@ def test_the_presets_are_the_published_levels() -> None:
     paper = [run for run in presets["paper"] if run.seed == 0]
     assert {run.steps for run in paper} == {50_000}
     assert sum(run.arm == "reinit" for run in paper) == 3
+
+
+def test_draws_of_one_seed_are_one_pair() -> None:
+    """Three fresh draws beside one ticket say nothing about other seeds: the interval is that of two pairs."""
+
+    def row(right: float, stop: int) -> dict[str, object]:
+        seen = {"test_at_stop": right, "test_at_end": right, "early_stop": stop}
+        return {"rows": [{"level": 2, "density": 0.5, **seen}]}
+
+    tickets = [(small("ticket", seed), row(right, 100)) for seed, right in enumerate((0.9, 0.8))]
+    draws = {0: ((0.80, 200), (0.82, 400), (0.84, 600)), 1: ((0.75, 100), (0.76, 200), (0.77, 300))}
+    fresh = [
+        (dataclasses.replace(small("reinit", seed), draw=draw), row(*draws[seed][draw]))
+        for seed in draws
+        for draw in range(3)
+    ]
+    made = {one["arm"]: one for one in Imp.table([*tickets, *fresh])}["reinit"]
+    assert made["runs"] == 6
+    assert made["stops later than the ticket"] == "3.00x"
+    assert made["ticket better by"] == str(gain([0.9, 0.8], [0.82, 0.76]))

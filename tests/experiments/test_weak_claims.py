@@ -10,6 +10,7 @@ import pytest
 from experiments import AbstractExperiment, MissingRuns, finished
 from experiments.critical_batch import CriticalBatch, cost
 from experiments.double_descent import DoubleDescent, peak_and_descents
+from experiments.elastic import PUBLISHED, Elastic
 from experiments.imp import Imp
 from strongticket.runs import Store
 
@@ -79,3 +80,30 @@ def test_batches_cost_little_below_the_critical_size_and_much_above_it() -> None
         assert 4 < result["critical_batch"] < 16
         assert below < 1.7, run
         assert above / middle > 2.4, run
+
+
+def test_elastic_perceptrons_are_as_good_as_the_published_ones() -> None:
+    """Table 5 of the paper, its half on MNIST: means of three seeds within 0.3 points, all nine pairs of depths."""
+    found: dict[tuple[int, int], list[float]] = {}
+    for run, result in kept(Elastic, "mlp"):
+        if run.arm in ("imp", "elastic"):
+            depths = run.source.count("-300"), run.target.count("-300")
+            found.setdefault(depths, []).append(100 * result["rows"][0]["test_at_end"])
+    assert set(found) == set(PUBLISHED)
+    for depths, seen in found.items():
+        assert len(seen) == 3
+        assert abs(sum(seen) / 3 - PUBLISHED[depths]) <= 0.3, depths
+
+
+@pytest.mark.parametrize("level", [5, 8, 12])
+def test_elastic_residual_networks_are_near_iterative_pruning_and_above_the_rest(level: int) -> None:
+    """ResNet-14 made a ResNet-20 on small images: means of three seeds."""
+    seen: dict[str, list[float]] = {}
+    for run, result in kept(Elastic, "fashion"):
+        row = next(row for row in result["rows"] if row["level"] == level)
+        seen.setdefault(run.arm, []).append(100 * row["test_at_end"])
+    assert all(len(values) == 3 for values in seen.values())
+    means = {arm: sum(values) / 3 for arm, values in seen.items()}
+    assert means["elastic"] >= means["imp"] - 0.5
+    for other in ("snip", "grasp", "random-layer", "reinit"):
+        assert means["elastic"] > means[other], other

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 from functools import cache
+from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from experiments import AbstractExperiment, find
+from experiments._weak import DEVICE, STAGES, device
 from experiments._weak_parts import recipe_of
 from experiments.imp import NETWORKS, PUBLISHED_CONVOLUTIONAL, Imp
 from strongticket.models import architecture
@@ -129,3 +133,19 @@ def test_the_learning_rates_of_the_paper() -> None:
     assert adam["lth-lenet"] == 1.2e-3
     assert [adam[f"lth-conv{n}"] for n in (2, 4, 6)] == [2e-4, 3e-4, 3e-4]
     assert [adam[f"lth-conv{n}-dropout"] for n in (2, 4, 6)] == [3e-4, 2e-4, 2e-4]
+
+
+@pytest.mark.parametrize("name", ["imp", "one_ticket", "elastic", "pruning_at_start", "sparse_double_descent"])
+def test_where_to_train_is_up_to_the_user(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The published sizes need a GPU: every experiment that trains levels must be able to reach one."""
+    pytest.importorskip("sklearn")
+    monkeypatch.setenv(STAGES, str(tmp_path))
+    run: Any = find(name).presets()["quick"][0]
+    monkeypatch.delenv(DEVICE, raising=False)
+    assert device() is None
+    monkeypatch.setenv(DEVICE, "cpu")
+    assert device() == torch.device("cpu")
+    monkeypatch.setenv(DEVICE, "nowhere")
+    with pytest.raises(ValueError, match="STRONGTICKET_DEVICE names 'nowhere'"):
+        run.run()
+    assert not any(tmp_path.rglob("*.pt")), "refused before anything was trained"

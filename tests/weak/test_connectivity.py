@@ -74,3 +74,15 @@ def test_barrier_and_drop() -> None:
     assert better.barrier == better.drop == 0.0
     with pytest.raises(ValueError, match="two ends"):
         connection(NETWORK, drawn(0), drawn(1), examples(), points=1)
+
+
+def test_a_small_rest_of_the_statistics_counts_by_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One example more than fits into a batch must not have half of the say."""
+    monkeypatch.setattr("strongticket.weak.connectivity._BATCH", 39)
+    one, (x, y) = drawn(0), examples()
+    split = connection(NETWORK, one, one, (x, y), points=2, statistics=x).points[0].loss
+    monkeypatch.undo()
+    whole = connection(NETWORK, one, one, (x, y), points=2, statistics=x).points[0].loss
+    assert split == pytest.approx(whole, rel=0.01)
+    with pytest.raises(ValueError, match="one input at least"):
+        connection(NETWORK, one, one, (x, y), points=2, statistics=x[:0])
