@@ -198,6 +198,10 @@ class Elastic(AbstractExperiment):
         mlp: 40 epochs; fashion: ResNet-14 to 20 of half the width on images of 14x14; blocks: what of these two stands
         beside new blocks in place of copies, and that; paper: 160 epochs, ResNets of 14 to 56 layers, and VGG-13 with 2
         to 5 linear layers.
+
+        paper differs from the published runs where their code and text leave it open or our parts do: scales of batch
+        normalisation begin at 1 (theirs at U(0, 1)), SNIP and GraSP look at 100 examples per class in training mode
+        (theirs at all of them in evaluation mode), and decay spares normalisation and biases.
         """
         perceptron = {"scope": "openlth-output-kept", "rewind": 0, "law": "kaiming-normal", "per_class": 10}
         digits = {**perceptron, "data": "digits", "recipe": "digits-sgd", "steps": 400, "evaluate_every": 40}

@@ -102,6 +102,9 @@ class OneTicket(AbstractExperiment):
 
         paper: VGG-19 between the halves of CIFAR-10 and between SGD and Adam, 160 epochs, six seeds, late resetting to
         epoch 1, as far as the paper and its public reproduction tell.
+
+        paper: of the published pairs those that our data sets allow, with VGG-19 alone (no ResNet-50); decay spares
+        normalisation and biases.
         """
         digits = {"steps": 400, "evaluate_every": 40, "scope": "lth-lenet", "rewind": 0, "law": "glorot-normal"}
         lenet = {**digits, "steps": 8_000, "evaluate_every": 100}

@@ -9,6 +9,10 @@ from typing import Any, NoReturn
 __all__ = ["MAX_DEPTH", "MAX_ITEMS", "strict_json"]
 
 MAX_ITEMS = 1 << 18  # a Python object each: bounds the memory that a text can ask for
+MAX_CONTAINERS = (
+    1 << 20
+)  # lists and objects, of up to 200 bytes each; more only in texts of so many times their number:
+BYTES_PER_CONTAINER = 20
 MAX_DEPTH = 64
 MAX_NUMBER = 40  # characters; 2^64 has 20 digits, a double at most 24 characters
 
@@ -22,9 +26,13 @@ def strict_json(raw: bytes, *, max_items: int = MAX_ITEMS) -> Any:
     Raises:
         ValueError: anything else than strict JSON within the limits of this module.
     """
-    items = raw.count(b",") + raw.count(b"[") + raw.count(b"{")
+    containers = raw.count(b"[") + raw.count(b"{")
+    items = raw.count(b",") + containers
     if items > max_items:
         raise ValueError(f"the JSON has {items} items, more than the limit of {max_items}")
+    most = max(MAX_CONTAINERS, len(raw) // BYTES_PER_CONTAINER)
+    if containers > most:
+        raise ValueError(f"the JSON has {containers} lists and objects, more than the limit of {most}")
     try:
         value = json.loads(
             raw.decode("utf-8"),

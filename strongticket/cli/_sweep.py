@@ -169,7 +169,7 @@ def _mean(number: int, epochs: Sequence[Epoch]) -> Epoch:
 
 def _write_history(places: Places, found: Found) -> None:
     log = Log(places.log, places.tensorboard)
-    log.start(0)
+    log.start([])
     for epoch in found.history:
         log.write(asdict(epoch))
     log.close()

@@ -186,7 +186,7 @@ class Vgg(AbstractImageArchitecture):
         return _LINEAR.get(self.kind, 1)
 
     def build(self) -> nn.Module:
-        """Return the network: conv1, norm1, relu1, ..., pool1, ..., average1 (not in vgg-small), flatten, linear1, ..."""
+        """Return the network: conv1, norm1, relu1, ..., pool1, ..., average1 (not in vgg-small), flatten, linear1"""
         layers, (channels, height, width) = _Layers(), self.inputs
         for group, members in enumerate(self.KINDS[self.kind]):
             for wanted in members:

@@ -10,10 +10,8 @@ from __future__ import annotations
 import io
 import json
 import os
-import pickle
 import re
 import time
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,12 +24,10 @@ from strongticket._files import canonical_json, check_writable, sha256, write_at
 
 __all__ = ["Checkpoint", "CheckpointError", "Keeper", "digest"]
 
-_FORMAT = "slt-checkpoint/1"
+_FORMAT = "slt-checkpoint/2"
+_UNSUMMED = "slt-checkpoint/1"  # has no digest; read, so that runs begun before go on
 _FILE = "checkpoint.pt"
 _DIGEST = re.compile('"[0-9a-f]{64}"')
-_UNREADABLE = (
-    pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, EOFError, KeyError, TypeError, ValueError, OSError
-)  # fmt: skip
 
 
 class CheckpointError(ValueError):
@@ -91,8 +87,10 @@ class Keeper:
         self._last = time.monotonic()
         if not self._writes:
             return
-        buffer = io.BytesIO()
-        torch.save({"format": _FORMAT, "arguments": canonical_json(self._arguments), "state": state}, buffer)
+        buffer, arguments = io.BytesIO(), canonical_json(self._arguments)
+        torch.save(
+            {"format": _FORMAT, "arguments": arguments, "state": state, "digest": digest([arguments, state])}, buffer
+        )
         write_atomically(self.path, buffer.getvalue())
 
     def load(self) -> dict[str, Any] | None:
@@ -106,8 +104,12 @@ class Keeper:
         try:
             content = torch.load(self.path, map_location=self._place, weights_only=True)
             given, state = json.loads(content["arguments"]), content["state"]
-            known = content["format"] == _FORMAT
-        except _UNREADABLE as e:
+            known = content["format"] in (_FORMAT, _UNSUMMED)
+            if content["format"] == _FORMAT and content["digest"] != digest([content["arguments"], state]):
+                raise ValueError("it was changed after it was written")
+            if content["format"] == _UNSUMMED and "digest" in content:
+                raise ValueError("it was changed after it was written")
+        except Exception as e:  # the unpickler raises whatever damage leads it to
             raise CheckpointError(f"{self.path} cannot be read ({e}): delete it to start again") from e
         if not known:
             raise CheckpointError(f"{self.path} has the format {content['format']!r}, expected {_FORMAT!r}: delete it")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,17 +39,17 @@ class Log:
             check_writable(Path(tensorboard) / "probe")
             _writer()
 
-    def start(self, done: int) -> None:
-        """Keep the records of the first `done` epochs, drop what came after them.
+    def start(self, done: Sequence[Mapping[str, Any]]) -> None:
+        """Write the records of the epochs that are done, which a run that was killed may not all have written.
 
         Raises:
             ValueError: the file holds something else than such records.
         """
         if self._path is not None:
-            kept = [record for record in _records(self._path) if record["number"] <= done]
-            write_atomically(self._path, "".join(json.dumps(record) + "\n" for record in kept))
+            _records(self._path)
+            write_atomically(self._path, "".join(json.dumps(record) + "\n" for record in done))
         if self._folder is not None:
-            self._events = _writer()(log_dir=str(self._folder), purge_step=done + 1)
+            self._events = _writer()(log_dir=str(self._folder), purge_step=len(done) + 1)
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Add the record of an epoch, which has its `number`."""
@@ -77,7 +77,7 @@ def _records(path: Path) -> list[dict[str, Any]]:
             record = None
         if isinstance(record, dict) and isinstance(record.get("number"), int):
             records.append(record)
-        elif i < len(lines) - 1 or not i:
+        elif i < len(lines) - 1 or not line.startswith(b'{"number"'[: len(line)]):
             raise ValueError(f"{path} is no log of epochs (line {i + 1}), and will not be overwritten: name another")
     return records
 

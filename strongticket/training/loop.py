@@ -145,7 +145,7 @@ class Loop:
         if state is not None:
             self.load_state_dict(state)
         if self._log is not None and self._group.first:
-            self._log.start(len(self.history))
+            self._log.start([asdict(epoch) for epoch in self.history])
         while len(self.history) < self.recipe.epochs:
             self._epoch(len(self.history) + 1)
         if self.best is None:

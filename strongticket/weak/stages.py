@@ -5,9 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
-import pickle
 import shutil
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,9 +22,6 @@ from strongticket.training.checkpoint import digest
 __all__ = ["Stage", "Stages"]
 
 _FORMAT = "strongticket-stage/1"
-_UNREADABLE = (
-    pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, EOFError, KeyError, TypeError, ValueError, OSError
-)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +62,7 @@ class Stages:
         """Return a stage: what the folder has, or what `make` returns, which is then kept."""
         found = self.read(spec)
         if found is not None:
+            self._tidy(spec)
             return found
         if self.folder is None:
             self._memory[spec.key] = make()
@@ -77,8 +73,14 @@ class Stages:
                 return found
             stage = make()
             write_atomically(self.path(spec), _bytes(spec, stage))
-            shutil.rmtree(self.unfinished(spec), ignore_errors=True)
+            self._tidy(spec)
             return stage
+
+    def _tidy(self, spec: Spec) -> None:
+        """Remove what making a stage needed, which a process that was killed right after it leaves behind."""
+        if self.folder is not None:
+            self.path(spec).with_suffix(".lock").unlink(missing_ok=True)
+            shutil.rmtree(self.unfinished(spec), ignore_errors=True)
 
     def has(self, spec: Spec) -> bool:
         """Whether there is something that looks like this stage; whether it is whole, `read` finds out."""
@@ -98,7 +100,7 @@ class Stages:
             if content["digest"] != digest([content["record"], content["tensors"]]):
                 raise ValueError("it was changed after it was written")
             return Stage(json.loads(content["record"]), content["tensors"])
-        except _UNREADABLE:
+        except Exception:  # the unpickler raises whatever damage leads it to
             path.replace(path.with_suffix(".damaged"))
             return None
 

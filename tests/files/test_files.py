@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import strongticket
-from strongticket import ticketfile
+from strongticket import _strict_json, ticketfile
 from strongticket._files import canonical_json, check_writable, sha256, write_atomically
+from strongticket._strict_json import strict_json
 from strongticket.models import MLP
 from strongticket.ticket import Mask, Source, Ticket
 
@@ -260,3 +262,115 @@ def test_a_place_that_cannot_be_written_is_found_out_before_the_work(tmp_path: P
     assert (tmp_path / "file").read_text() == "kept"
     with pytest.raises(OSError):
         check_writable(tmp_path / "file" / "below")
+
+
+# -- what killed writers leave
+
+
+def part(path: Path) -> Path:
+    """The temporary file that a writer of this path opens first."""
+    return path.parent / f".{path.name}.{sha256(path.name.encode())[:16]}.part"
+
+
+LEFT = """
+import os, signal, sys
+from strongticket._files import write_atomically
+os.fsync = lambda handle: os.kill(os.getpid(), signal.SIGKILL)
+write_atomically(sys.argv[1], b"half")
+"""
+
+
+def test_what_a_killed_writer_leaves_the_next_one_removes(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    process = child(LEFT, str(path))
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert [entry.name for entry in tmp_path.iterdir()] == [part(path).name]
+    write_atomically(path, b"new")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["f"]
+    assert path.read_bytes() == b"new"
+
+
+def test_the_file_of_a_writer_that_is_alive_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, fsync = tmp_path / "f", os.fsync
+
+    def second(handle: int) -> None:
+        monkeypatch.setattr(os, "fsync", fsync)
+        write_atomically(path, b"second")  # in the middle of the first
+        assert part(path).exists()
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", second)
+    write_atomically(path, b"first")
+    assert path.read_bytes() == b"first"  # which was renamed last
+    assert [entry.name for entry in tmp_path.iterdir()] == ["f"]
+
+
+def test_many_writers_of_one_file_lose_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    contents = [bytes([i]) * 1000 for i in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        for _ in pool.map(lambda i: write_atomically(path, contents[i % 8]), range(400)):
+            assert path.read_bytes() in contents
+    assert [entry.name for entry in tmp_path.iterdir()] == ["f"]
+
+
+@pytest.mark.parametrize("kind", ["link", "folder", "pipe"])
+def test_something_else_under_the_temporary_name_is_left_alone(tmp_path: Path, kind: str) -> None:
+    path, other = tmp_path / "f", tmp_path / "other"
+    other.write_bytes(b"kept")
+    if kind == "link":
+        part(path).symlink_to(other)
+    elif kind == "folder":
+        part(path).mkdir()
+    else:
+        os.mkfifo(part(path))
+    write_atomically(path, b"new")
+    assert (path.read_bytes(), other.read_bytes()) == (b"new", b"kept")
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == sorted(["f", "other", part(path).name])
+
+
+def test_without_locks_a_file_left_behind_stays_and_harms_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fcntl
+
+    def unsupported(*_: object) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(fcntl, "flock", unsupported)
+    path = tmp_path / "f"
+    write_atomically(path, b"first")
+    part(path).write_bytes(b"half")
+    write_atomically(path, b"second")
+    assert path.read_bytes() == b"second"
+    assert part(path).read_bytes() == b"half"
+
+
+def test_a_failure_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*/f'$") as failure:
+        write_atomically(tmp_path / "f", b"new")
+    assert failure.value.errno == 28
+
+
+def test_a_probe_left_behind_does_not_stay(tmp_path: Path) -> None:
+    (tmp_path / ".f.probe").touch()
+    check_writable(tmp_path / "f")
+    assert list(tmp_path.iterdir()) == []
+
+
+# -- JSON of strangers
+
+
+def test_lists_and_objects_are_bounded_by_the_size_of_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_strict_json, "MAX_CONTAINERS", 1000)
+    few = b"[" + b"{}," * 998 + b"1]"
+    assert len(strict_json(few)) == 999
+    with pytest.raises(ValueError, match="1002 lists and objects, more than the limit of 1000"):
+        strict_json(b"[" + b"{}," * 1001 + b"1]")
+    wide = b"[" + b'{"a":"0123456789abcdef"},' * 1001 + b"1]"
+    assert len(strict_json(wide)) == 1002
