@@ -71,7 +71,7 @@ def leftovers(store: Store, *, old_versions: bool = False) -> list[Leftover]:
     found += [
         Leftover(path, "damaged result, set aside")
         for path in sorted((store.folder / "damaged").glob("*.json"))
-        if _is_aside(path)
+        if _is_aside(path) and path.is_file()
     ]
     for failure in store.failures():
         if _finished(store, failure.spec):

@@ -29,6 +29,8 @@ the package, and everything else that was recorded, as JSON."""
 def collect(options: Collect) -> int:
     """Write the table; 0 when nothing is missing, 1 when something is, or is damaged; the rest is written all the same.
 
+    Without any result nothing is written: an empty table must not replace another because a folder was misspelt.
+
     Raises:
         ValueError: an unknown name, preset or ending of the file.
         OSError: the file cannot be written.
@@ -44,6 +46,9 @@ def collect(options: Collect) -> int:
     if missing:
         say(f"{missing} runs of the preset are missing: python -m experiments run {options.name} --preset "
             f"{options.preset} --results {store.folder}")  # fmt: skip
+    if not records:
+        say(f"{store.folder} has no results of {options.name} to collect; {out} was not written")
+        return 1
     table = [row for record in records for row in rows_of(record)]
     _WRITERS[out.suffix](out, table)
     say(f"{len(records)} runs, {len(table)} rows -> {out}")
@@ -123,10 +128,17 @@ def _uniform(values: Sequence[Any]) -> list[Any]:
     kinds = {type(value) for value in values if value is not None}
     if kinds <= {int, float} and float in kinds:
         return [None if value is None else _float(value) for value in values]
+    if kinds == {str}:
+        return [None if value is None else _text(value) for value in values]
     whole = kinds == {int} and all(value is None or -(2**63) <= value < 2**63 for value in values)
-    if whole or kinds in (set(), {bool}, {str}):
+    if whole or kinds in (set(), {bool}):
         return list(values)
     return [None if value is None else canonical_json(value) for value in values]
+
+
+def _text(value: str) -> str:
+    """Text that every file can hold: halves of surrogate pairs, as names of files may have, become escapes."""
+    return value.encode("utf-8", "backslashreplace").decode()
 
 
 def _float(value: float) -> float:
@@ -143,7 +155,7 @@ def _parquet(out: Path, table: Sequence[Mapping[str, Any]]) -> None:
         raise ValueError(
             "a parquet file needs pyarrow: pip install 'strongticket[parquet]'; or write .csv or .jsonl"
         ) from error
-    columns = {name: _uniform([row.get(name) for row in table]) for name in _columns(table)}
+    columns = {_text(name): _uniform([row.get(name) for row in table]) for name in _columns(table)}
     stream = io.BytesIO()
     parquet.write_table(arrow.table(columns), stream)
     write_atomically(out, stream.getvalue())
@@ -152,7 +164,7 @@ def _parquet(out: Path, table: Sequence[Mapping[str, Any]]) -> None:
 def _csv(out: Path, table: Sequence[Mapping[str, Any]]) -> None:
     names_, stream = _columns(table), io.StringIO(newline="")
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(names_)
+    writer.writerow(map(_text, names_))
     columns = [_uniform([row.get(name) for row in table]) for name in names_]
     writer.writerows(["" if value is None else value for value in line] for line in zip(*columns, strict=True))
     write_atomically(out, stream.getvalue())

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 __all__ = ["print_json", "rate", "say", "show", "size", "span"]
 
@@ -19,8 +20,8 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, allow_nan=False))
 
 
-def show(rows: list[dict[str, Any]], title: str, *, as_json: bool = False) -> None:
-    """Print rows as a table, or as JSON."""
+def show(rows: Sequence[Mapping[str, Any]], title: str, *, as_json: bool = False, width: int | None = None) -> None:
+    """Print rows as a table, or as JSON; a width that is given is kept, by breaking cells."""
     if as_json:
         print_json(rows)
         return
@@ -30,10 +31,11 @@ def show(rows: list[dict[str, Any]], title: str, *, as_json: bool = False) -> No
     table = Table(title=title, title_justify="left")
     columns = list(dict.fromkeys(name for row in rows for name in row))
     for name in columns:
-        table.add_column(name, justify="left" if any(isinstance(row.get(name), str) for row in rows) else "right")
+        justify: Literal["left", "right"] = "left" if any(isinstance(row.get(name), str) for row in rows) else "right"
+        table.add_column(name, justify=justify, overflow="fold")
     for row in rows:
         table.add_row(*(_cell(row.get(name)) for name in columns))
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    Console(width=width or (None if sys.stdout.isatty() else 160)).print(table)
 
 
 def _cell(value: Any) -> str:

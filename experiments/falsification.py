@@ -163,6 +163,7 @@ class Falsification(AbstractExperiment):
                 "p": report.p_value,
                 "p Holm": report.p_adjusted,
                 "p BH": share,
+                "level": report.alpha,
                 "verdict": report.verdict.name,
                 "seconds": report.seconds,
             }

@@ -2,7 +2,7 @@
 
 >>> import torch, strongticket as st
 >>> trained = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2))
->>> result = st.construct(st.Target.from_module(trained), weight_eps=0.05, items=16, seed=1)
+>>> result = st.construct(trained, weight_eps=0.05, items=16, seed=1)
 >>> result.best.matches(result.best.module())  # regenerate the random network, multiply by the mask, compare
 True
 
@@ -18,7 +18,7 @@ from strongticket._version import __version__
 
 if TYPE_CHECKING:
     from strongticket.certificate import Certificate, Domain, Rigor
-    from strongticket.constructions.pensia2020optimal import construct
+    from strongticket.constructions import construct
     from strongticket.models import MLP, Target, architecture
     from strongticket.ticket import Init, Mask, Source, Ticket
     from strongticket.ticketfile import load, save
@@ -43,7 +43,7 @@ _HOME = {
     "Certificate": "certificate",
     "Domain": "certificate",
     "Rigor": "certificate",
-    "construct": "constructions.pensia2020optimal",
+    "construct": "constructions",
     "MLP": "models",
     "Target": "models",
     "architecture": "models",

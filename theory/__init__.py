@@ -9,7 +9,8 @@ stay as rare as the theorem says.
 >>> {result.passed for result in theorem.check_steps()}
 {True}
 
-On a terminal: `python -m theory list | show KEY | check KEY | compare`. To add a theorem, see `theory/_template.py`.
+On a terminal: `python -m theory list | show KEY | check KEY | compare`. To add a theorem, see `theory/_template.py`;
+one that lives elsewhere is made known by `register`, on the terminal by `--load MODULE`.
 """
 
 from __future__ import annotations
@@ -17,13 +18,26 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
-from theory._claim import AbstractClaim, Outcome, Tally, Trial
+from theory._claim import (
+    AbstractClaim,
+    Outcome,
+    Tally,
+    Trial,
+    check_choice,
+    check_factor,
+    check_whole,
+    in_turn,
+)
+from theory._draws import Draws
 from theory._falsify import Looseness, Report, Verdict, adjusted, falsify, judge, looseness, trial_seeds
 from theory._theorem import Assumption, ProofStep, StepResult, Theorem
+from theory._tickets import AbstractTicketClaim, fewer
 
 __all__ = [
     "AbstractClaim",
+    "AbstractTicketClaim",
     "Assumption",
+    "Draws",
     "Looseness",
     "Outcome",
     "ProofStep",
@@ -35,14 +49,24 @@ __all__ = [
     "Verdict",
     "adjusted",
     "all",
+    "check_choice",
+    "check_factor",
+    "check_whole",
     "falsify",
+    "fewer",
     "find",
+    "forget",
     "get",
+    "in_turn",
     "judge",
     "looseness",
     "papers",
+    "register",
     "trial_seeds",
 ]
+
+
+_registered: dict[str, Theorem] = {}
 
 
 def papers() -> tuple[str, ...]:
@@ -50,9 +74,53 @@ def papers() -> tuple[str, ...]:
     return tuple(sorted(found.name for found in pkgutil.iter_modules(__path__) if not found.name.startswith("_")))
 
 
-def all() -> tuple[Theorem, ...]:
-    """Return every theorem of every paper."""
+def _own() -> tuple[Theorem, ...]:
+    """Return every theorem that has a file here."""
     return tuple(theorem for paper in papers() for theorem in importlib.import_module(f"{__name__}.{paper}").THEOREMS)
+
+
+def all() -> tuple[Theorem, ...]:
+    """Return every theorem of every paper, and then those that were registered."""
+    return (*_own(), *_registered.values())
+
+
+def register(*theorems: Theorem) -> None:
+    """Make theorems of yours known, so that `find`, `get` and the command line see them as they see those here.
+
+    Registering the same theorem again changes nothing, so a module may do it when it is imported.
+
+    Raises:
+        TypeError: something else than a theorem.
+        ValueError: another theorem has that key.
+
+    >>> from theory._template import THEOREMS
+    >>> register(*THEOREMS)
+    >>> get("template2026one.nearest") is THEOREMS[0]
+    True
+    >>> forget("template2026one")
+    """
+    for theorem in theorems:
+        if not isinstance(theorem, Theorem):
+            raise TypeError(f"expected theorems, got {type(theorem).__name__}: unpack them, register(*THEOREMS)")
+    known = {theorem.key: theorem for theorem in all()}
+    for theorem in theorems:
+        if known.setdefault(theorem.key, theorem) != theorem:
+            raise ValueError(f"there is another theorem {theorem.key!r}: choose another key, or forget it first")
+    here = {theorem.key for theorem in _own()}
+    _registered.update({theorem.key: theorem for theorem in theorems if theorem.key not in here})
+
+
+def forget(key: str) -> None:
+    """Undo `register` for a theorem, or for all of a paper; theorems that have a file here stay.
+
+    Raises:
+        KeyError: nothing of that name was registered.
+    """
+    found = [theorem.key for theorem in _registered.values() if key in (theorem.key, theorem.paper)]
+    if not found:
+        raise KeyError(f"no theorem {key!r} was registered; there are {', '.join(_registered) or 'none'}")
+    for name in found:
+        del _registered[name]
 
 
 def find(key: str) -> tuple[Theorem, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -31,6 +32,8 @@ _EXIT = {Verdict.HOLDS: 0, Verdict.HOLDS_SO_FAR: 0, Verdict.FALSIFIED: 1, Verdic
 class List:
     """List every theorem and check its proof steps. Exit code: 0, or 1 when a step does not hold."""
 
+    load: tuple[str, ...] = ()
+    """Modules of yours to import first: their THEOREMS are known then like those here."""
     json: bool = False
     """Print JSON instead of a table."""
 
@@ -44,6 +47,8 @@ class Show:
 
     key: tyro.conf.Positional[str]
     """Key of a theorem (pensia2020optimal.theorem1), or of a paper for all its theorems (pensia2020optimal)."""
+    load: tuple[str, ...] = ()
+    """Modules of yours to import first: their THEOREMS are known then like those here."""
     json: bool = False
     """Print JSON instead of text."""
 
@@ -85,6 +90,8 @@ class Check:
     """Further parameters of the claim as name=value, for example --set assignment=column-aware kind=zero.
 
     A name that is given several values is tried with each of them: --set items=20 items=30."""
+    load: tuple[str, ...] = ()
+    """Modules of yours to import first: their THEOREMS are known then like those here."""
     json: bool = False
     """Print JSON instead of text."""
 
@@ -127,6 +134,8 @@ def run(args: list[str] | None = None) -> int:
     """Parse the arguments, run the command, return the exit code."""
     command: List | Show | Check | Compare = tyro.cli(Command, prog="python -m theory", args=args)
     try:
+        if not isinstance(command, Compare):
+            _load(command.load)
         if isinstance(command, List):
             return _list(command)
         if isinstance(command, Compare):
@@ -143,9 +152,24 @@ def run(args: list[str] | None = None) -> int:
                 file=command.json,
             )
         return _show(command) if isinstance(command, Show) else _check(command)
-    except (KeyError, TypeError, ValueError, OSError) as error:
+    except (KeyError, TypeError, ValueError, OSError, ImportError) as error:
         print(f"error: {error.args[0] if error.args else error}", file=sys.stderr)
         return 2
+
+
+def _load(modules: Sequence[str]) -> None:
+    """Make the theorems of these modules known.
+
+    Raises:
+        ImportError: there is no such module.
+        ValueError: it has no theorems.
+    """
+    for name in modules:
+        before = len(theory.all())
+        theorems = getattr(importlib.import_module(name), "THEOREMS", None)
+        if theorems is None and len(theory.all()) == before:
+            raise ValueError(f"module {name} has no THEOREMS, and registers none: see theory/_template.py")
+        theory.register(*(theorems or ()))
 
 
 def _print_json(value: Any) -> None:

@@ -133,8 +133,9 @@ class Report:
     def _numbers(self) -> tuple[str, ...]:
         interval = f"  failure probability: {100 * self.confidence:g} % interval [{self.low:.3g}, {self.high:.3g}]"
         if not self.sequential:
+            falsified = "falsified at" if self.family == 1 else "falsified if p after Holm is"
             return (
-                f"{interval}; P[Bin >= {self.counted}] = {self.p_value:.3g}, falsified at <= {self.alpha:.3g}; "
+                f"{interval}; P[Bin >= {self.counted}] = {self.p_value:.3g}, {falsified} <= {self.alpha:.3g}; "
                 f"{self.seconds:.1f} s",
             )
         level = f"{self.alpha:.3g}" + (f" / {self.family} (claims)" if self.family > 1 else "")
@@ -152,6 +153,8 @@ class Report:
         if self.verdict is not Verdict.HOLDS_SO_FAR or self.delta == 1.0:
             return ()
         least = SequentialTest(self.delta, self.alpha / self.family, cap=self.planned).least_trials_to_hold
+        if least is None and self.delta > 0.0:
+            return ("  to be sure that it holds was out of reach: that takes more than 1e298 trials",)
         if least is None:
             return ("  no number of trials could show for sure that it holds: nothing is allowed to fail, ever",)
         if least <= self.planned:
@@ -206,7 +209,7 @@ def judged(report: Report) -> Report:
         found = Verdict.FALSIFIED
     elif report.sequential and report.p_value_holds <= level:
         found = Verdict.HOLDS
-    elif least > level or report.p_value_at_worst <= level:
+    elif least > level or report.p_value_at_worst <= report.alpha:  # Holm's method may ask for no more than alpha
         found = Verdict.INCONCLUSIVE
     else:
         found = Verdict.HOLDS_SO_FAR

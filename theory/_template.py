@@ -15,7 +15,7 @@ fits on a line, so that the form can be seen. To add a theorem of your own, copy
    never by a global generator), targets inside the hypotheses, the hard ones too, and ends in SUCCESS only where the
    conclusion was checked, in FAILURE only where it is false for certain, else MISSED or UNDECIDED. Parameters that the
    bound gives are None by default and named in `by_bound`; the parameter `factor` makes the optimistic twin, whose
-   bound is better by that factor. Claims about tickets derive from `theory._tickets.AbstractTicketClaim` instead, which
+   bound is better by that factor. Claims about tickets derive from `theory.AbstractTicketClaim` instead, which
    asks for `construct` and `not_met` and does the rest.
 5. **The theorem** ties them together, and says in `status` what was checked, how, and what is whose.
 6. **The test** takes hypotheses as strategies and conclusions as checks from `strongticket.testing`, and breaks every
@@ -26,6 +26,8 @@ fits on a line, so that the form can be seen. To add a theorem of your own, copy
 ('HOLDS_SO_FAR', 2.0)
 
 A file in theory/ whose name does not begin with an underscore is listed by `python -m theory list`; this one is not.
+A file anywhere else is seen with `python -m theory check KEY --load MODULE`, and in Python after
+`theory.register(*THEOREMS)`.
 """
 
 from __future__ import annotations
@@ -41,10 +43,20 @@ import numpy as np
 import sympy
 
 from strongticket.bounds import Bound, Formula, Hypothesis, Relation
-from theory._claim import AbstractClaim, Outcome, Trial, check_choice, check_factor, check_whole, in_turn
-from theory._draws import Draws
-from theory._theorem import Assumption, ProofStep, Theorem
-from theory._tickets import fewer
+from theory import (
+    AbstractClaim,
+    Assumption,
+    Draws,
+    Outcome,
+    ProofStep,
+    Theorem,
+    Trial,
+    check_choice,
+    check_factor,
+    check_whole,
+    fewer,
+    in_turn,
+)
 
 __all__ = ["ITEMS", "PLACES", "THEOREMS", "NearestItemClaim"]
 

@@ -280,8 +280,9 @@ def _number(name: str, value: Any) -> sympy.Expr:
         raise TypeError(f"{name} must be a real number, got {value!r}")
     if not isinstance(value, numbers.Integral) and not math.isfinite(float(value)):
         raise ValueError(f"{name} must be finite, got {name} = {value}")
-    if value == int(value):  # 3.0 is 3: limits of sums and exponents must be integers to be handled exactly
-        return sympy.Integer(int(value))
+    whole = math.floor(value)
+    if value == whole:  # 3.0 is 3: limits of sums and exponents must be integers to be handled exactly
+        return sympy.Integer(whole)
     if isinstance(value, numbers.Rational):
         return sympy.Rational(value.numerator, value.denominator)
     return sympy.Float(float(value), _DIGITS)

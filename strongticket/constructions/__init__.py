@@ -1,6 +1,7 @@
 """Proofs that run: each file turns one paper's existence proof into a 0/1 mask on one frozen random network."""
 
 from strongticket.constructions._construction import AbstractConstruction, Construction, LayerReport, Plan, Progress
+from strongticket.constructions._door import construct
 from strongticket.constructions.burkholz2022convolutional import Burkholz2022Convolutional
 from strongticket.constructions.burkholz2022most import Burkholz2022Most
 from strongticket.constructions.dacunha2022proving import DaCunha2022Proving
@@ -32,4 +33,5 @@ __all__ = [
     "Plan",
     "Progress",
     "Sreenivasan2022Finding",
+    "construct",
 ]

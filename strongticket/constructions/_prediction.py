@@ -20,7 +20,9 @@ Failure = Callable[[int, float], float]
 """(candidates, magnitude of the target) -> predicted probability that no subset is within the tolerance."""
 
 
-def chooser(objective: Literal["sparsest", "min_error"], tolerance: int, backend: subsetsum.Backend) -> Choice:
+def chooser(
+    objective: Literal["sparsest", "min_error"], tolerance: int, backend: str | subsetsum.AbstractSubsetSumSolver
+) -> Choice:
     """Return the exact solver of one tolerance: the sparsest subset within it, or the one of least error."""
 
     def choose(items: NDArray[np.int64], targets: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

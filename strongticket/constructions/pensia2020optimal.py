@@ -95,7 +95,7 @@ class Pensia2020Optimal(AbstractConstruction):
             40 candidates, the minimum of the first group of at most 40 that is within the tolerance).
         domain: where inputs live; on nonnegative inputs the first layer needs the positive half only.
         seed: names the random network, 0 <= seed < 2^64. Nothing is ever redrawn.
-        backend: subset-sum solver, see `strongticket.subsetsum.solve`.
+        backend: subset-sum solver: a name, see `strongticket.subsetsum.solver`, or a solver of your own.
         edges: probability that an edge of the source is there at all, a multiple of 1/512 (Gadhikar et al. 2023).
         locked: share of each second layer's edges that every ticket keeps, in [0, 1) (Otsuka et al. 2025).
         draws: how often a weight may be tried, each time with other draws of its candidates' second weights (Chijiwa et
@@ -114,7 +114,7 @@ class Pensia2020Optimal(AbstractConstruction):
     objective: Literal["sparsest", "min_error"] = "sparsest"
     domain: Domain = UNIT_BALL
     seed: int = 0
-    backend: subsetsum.Backend = "auto"
+    backend: str | subsetsum.AbstractSubsetSumSolver = "auto"
     edges: float = 1.0
     locked: float = 0.0
     draws: int = 1

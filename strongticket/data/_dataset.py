@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,7 +15,7 @@ from torch import Tensor
 from strongticket.data._bytes import DataError
 from strongticket.random import SPLIT, permutation
 
-__all__ = ["Dataset", "Part", "Split", "from_arrays", "held_out"]
+__all__ = ["Dataset", "Part", "Split", "from_arrays", "held_out", "pair_of"]
 
 Part = Literal["train", "validation", "test"]
 
@@ -23,9 +24,17 @@ Part = Literal["train", "validation", "test"]
 class Split:
     """One part of a data set: what goes into the network and what should come out.
 
+    It stands wherever a pair (inputs, labels) does, and unpacks as one: `x, y = split`, `train(network, *split, ...)`.
+    Type checkers, which cannot count what is unpacked, like `*split.pair` better.
+
     Attributes:
         inputs: float32, every value in [0, 1].
         labels: int64, at least 0, one for each row of `inputs`.
+
+    >>> split = Split(torch.tensor([[0.0, 1.0]]), torch.tensor([1]))
+    >>> inputs, labels = split
+    >>> len(split), inputs is split.inputs, labels is split.labels
+    (1, True, True)
     """
 
     inputs: Tensor  # [n, features]
@@ -53,6 +62,16 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __iter__(self) -> Iterator[Tensor]:
+        """Yield the inputs, then the labels: the length counts examples, but a split unpacks as the pair it is."""
+        yield self.inputs
+        yield self.labels
+
+    @property
+    def pair(self) -> tuple[Tensor, Tensor]:
+        """(inputs, labels), for what insists on a tuple."""
+        return self.inputs, self.labels
+
     def take(self, count: int) -> Split:
         """Return the first `count` examples (all of them if there are fewer)."""
         return Split(self.inputs[:count], self.labels[:count])
@@ -60,6 +79,11 @@ class Split:
     def to(self, device: torch.device | str) -> Split:
         """Return the same split on another device."""
         return Split(self.inputs.to(device), self.labels.to(device))
+
+
+def pair_of(data: tuple[Tensor, Tensor] | Split | None) -> tuple[Tensor, Tensor] | None:
+    """Return what may be given as a split as the pair (inputs, labels)."""
+    return data.pair if isinstance(data, Split) else data
 
 
 @dataclass(frozen=True, eq=False)

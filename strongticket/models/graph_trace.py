@@ -88,8 +88,7 @@ class _Reader:
         self.made: dict[fx.Node, Any] = {}
         shape = self._input_shape() if inputs is None else tuple(int(side) for side in inputs)
         self.builder = Builder(shape, self._alone)
-        self.functions = _functions(self)
-        self.methods = _methods(self)
+        self.functions, self.methods = _calls(self)
 
     def read(self) -> tuple[Graph, dict[str, Tensor]]:
         """Return the graph and its numbers."""
@@ -263,8 +262,15 @@ def _mentions(value: Any) -> bool:
 _OVERWRITING: Final = (operator.iadd, torch.relu_, functional.relu_)
 
 
-def _functions(reader: _Reader) -> dict[Any, Callable[..., Any]]:
-    """What is done at a call of these functions; their parameters are torch's."""
+Called = Callable[..., Any]
+
+
+def _calls(reader: _Reader) -> tuple[dict[Any, Called], dict[str, Called]]:
+    """What is done at a call of functions and of tensors' methods; the parameters are torch's.
+
+    torch has most operations two or three times, in `torch`, in `torch.nn.functional` and as methods: one row each in
+    the table below.
+    """
     builder = reader.builder
 
     def relu(input: Value, inplace: bool = False) -> Value:
@@ -284,6 +290,11 @@ def _functions(reader: _Reader) -> dict[Any, Callable[..., Any]]:
 
     def linear(input: Value, weight: Any, bias: Any = None) -> Value:
         return builder.linear(input, weight, bias)
+
+    def native_norm(
+        input: Value, weight: Any, bias: Any, mean: Any, var: Any, training: bool, momentum: float, eps: float, _: bool
+    ) -> Value:
+        return builder.norm(input, None if training else mean, var, weight, bias, eps)
 
     def norm(
         input: Value,
@@ -312,53 +323,43 @@ def _functions(reader: _Reader) -> dict[Any, Callable[..., Any]]:
     def pad(input: Value, pad: Any, mode: str = "constant", value: float | None = None) -> Value:
         return builder.pad(input, pad, mode, value)
 
+    def native_pad(input: Value, pad: Any, value: float = 0) -> Value:
+        return builder.pad(input, pad, "constant", value)
+
     def dropout(input: Value, *rest: Any, **options: Any) -> Value:
         return reader.dropout(input, *rest, **options)
+
+    def native_dropout(input: Value, p: float, train: bool) -> Value:
+        return reader.dropout(input, p, train)
 
     def reshape(input: Value, shape: Any) -> Value:
         return reader.reshape(input, *shape)
 
-    same: dict[Callable[..., Any], Sequence[Any]] = {
-        relu: (functional.relu, torch.relu, torch.relu_, functional.relu_),
-        linear: (functional.linear,),
-        conv: (functional.conv1d, functional.conv2d, functional.conv3d),
-        norm: (functional.batch_norm,),
-        max_pool: (functional.max_pool1d, functional.max_pool2d, functional.max_pool3d),
-        average_pool: (functional.avg_pool1d, functional.avg_pool2d, functional.avg_pool3d),
-        adaptive_average: (
-            functional.adaptive_avg_pool1d,
-            functional.adaptive_avg_pool2d,
-            functional.adaptive_avg_pool3d,
-        ),
-        adaptive_max: (functional.adaptive_max_pool1d, functional.adaptive_max_pool2d, functional.adaptive_max_pool3d),
-        flatten: (torch.flatten,),
-        reshape: (torch.reshape,),
-        mean: (torch.mean,),
-        plus: (torch.add, operator.add, operator.iadd),
-        pad: (functional.pad,),
-        dropout: (functional.dropout, functional.dropout1d, functional.dropout2d, functional.dropout3d),
-        reader.item: (operator.getitem,),
-        reader.attribute: (getattr,),
-    }
-    return {function: known for known, functions in same.items() for function in functions}
-
-
-def _methods(reader: _Reader) -> dict[str, Callable[..., Any]]:
-    """What is done at a call of these methods; the value itself comes first."""
-    builder = reader.builder
-
-    def plus(x: Any, other: Any, *, alpha: Any = 1) -> Value:
-        return builder.plus(x, other, alpha)
-
-    return {
-        "relu": builder.relu,
-        "relu_": builder.relu,
-        "flatten": builder.flatten,
-        "view": reader.reshape,
-        "reshape": reader.reshape,
-        "mean": builder.mean,
-        "add": plus,
-        "add_": plus,
-        "size": reader.size,
-        "contiguous": lambda x: x,
-    }
+    f, t = functional, torch
+    table: tuple[tuple[Called, tuple[Any, ...], tuple[str, ...]], ...] = (
+        (relu, (f.relu, f.relu_, t.relu, t.relu_), ("relu", "relu_")),
+        (linear, (f.linear,), ()),
+        (conv, (f.conv1d, f.conv2d, f.conv3d, t.conv1d, t.conv2d, t.conv3d), ()),
+        (norm, (f.batch_norm,), ()),
+        (native_norm, (t.batch_norm,), ()),
+        (max_pool, (f.max_pool1d, f.max_pool2d, f.max_pool3d, t.max_pool1d, t.max_pool2d, t.max_pool3d), ()),
+        (average_pool, (f.avg_pool1d, f.avg_pool2d, f.avg_pool3d, t.avg_pool1d), ()),
+        (adaptive_average, (f.adaptive_avg_pool1d, f.adaptive_avg_pool2d, f.adaptive_avg_pool3d), ()),
+        (adaptive_average, (t.adaptive_avg_pool1d,), ()),
+        (adaptive_max, (f.adaptive_max_pool1d, f.adaptive_max_pool2d, f.adaptive_max_pool3d), ()),
+        (flatten, (t.flatten,), ("flatten",)),
+        (reshape, (t.reshape,), ()),
+        (reader.reshape, (), ("reshape", "view")),
+        (mean, (t.mean,), ("mean",)),
+        (plus, (t.add, operator.add, operator.iadd), ("add", "add_")),
+        (pad, (f.pad,), ()),
+        (native_pad, (t.constant_pad_nd,), ()),
+        (dropout, (f.dropout, f.dropout1d, f.dropout2d, f.dropout3d, f.alpha_dropout, f.feature_alpha_dropout), ()),
+        (native_dropout, (t.dropout, t.feature_dropout, t.alpha_dropout, t.feature_alpha_dropout), ()),
+        (reader.item, (operator.getitem,), ()),
+        (reader.attribute, (getattr,), ()),
+        (reader.size, (), ("size",)),
+        (lambda x: x, (), ("contiguous",)),
+    )
+    functions = {function: known for known, names, _ in table for function in names}
+    return functions, {name: known for known, _, names in table for name in names}

@@ -196,7 +196,8 @@ def _linears(module: nn.Module) -> tuple[list[nn.Linear], PerceptronActivation]:
         elif type(layer) not in _TRANSPARENT and not _flattens(layer):
             raise TypeError(
                 f"the layer at {place} is {type(layer).__name__}; a target here is an MLP of Linear and ReLU layers "
-                "(or LeakyReLU, Tanh, Sigmoid; nn.Sequential, or Target.from_state for a state dict)"
+                "(or LeakyReLU, Tanh, Sigmoid; nn.Sequential, or Target.from_state for a state dict). A network with a "
+                "forward pass of its own, convolutions, pools or sums: GraphTarget.from_module(module, inputs=...)"
             )
     if linears and active:
         raise ValueError(f"the network ends with a {last}; a target ends with a Linear layer")

@@ -14,7 +14,16 @@ from strongticket.pruning.network_obs import NetworkObs
 from strongticket.pruning.obd import OBD
 from strongticket.pruning.obs import OBS
 from strongticket.pruning.problem import Loss, Problem, loss_function, prunable
-from strongticket.pruning.prune import METHODS, Method, measured_increase, prune, prune_path, pruner_of, score
+from strongticket.pruning.prune import (
+    METHODS,
+    Method,
+    measured_increase,
+    prune,
+    prune_path,
+    pruner_of,
+    register_method,
+    score,
+)
 from strongticket.pruning.random_scores import Random
 from strongticket.pruning.retrain import Retrained, Retraining, retrain, train_held
 from strongticket.pruning.rounds import Rounds
@@ -74,6 +83,7 @@ __all__ = [
     "prune_path",
     "pruner_of",
     "redrawn",
+    "register_method",
     "retrain",
     "score",
     "shuffled",

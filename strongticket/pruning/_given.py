@@ -7,7 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["checked_data", "checked_names", "judged"]
+from strongticket.data._dataset import Split
+
+__all__ = ["Data", "checked_data", "checked_names", "judged"]
+
+Data = tuple[Tensor, Tensor | None] | Split | None
+"""What pruning looks at: (inputs, labels), a part of a data set, (inputs, None) without labels, or nothing."""
 
 
 def checked_names(module: nn.Module, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -50,6 +55,8 @@ def checked_data(data: Any) -> tuple[Tensor, Tensor | None]:
         TypeError: something else than two tensors.
         ValueError: no examples, numbers of inputs and labels that differ, or NaN or infinite values.
     """
+    if isinstance(data, Split):
+        data = data.pair
     if not isinstance(data, tuple | list) or len(data) != 2:
         raise TypeError(
             f"expected data as (inputs, labels), two tensors, got {type(data).__name__}: of a DataLoader, concatenate "

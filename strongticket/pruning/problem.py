@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from strongticket import random
 from strongticket.mask import Mask
-from strongticket.pruning._given import checked_data, checked_names, judged
+from strongticket.pruning._given import Data, checked_data, checked_names, judged
 from strongticket.pruning.hold import Hold
 
 __all__ = ["Loss", "Mode", "Problem", "loss_function", "prunable"]
@@ -86,7 +86,7 @@ class Problem:
     def of(
         cls,
         module: nn.Module,
-        data: tuple[Tensor, Tensor | None] | None = None,
+        data: Data = None,
         *,
         names: Sequence[str] | None = None,
         loss: Loss = "cross-entropy",
@@ -98,8 +98,8 @@ class Problem:
 
         Args:
             module: a trained network; it is copied, and the copy is not held (see `hold`).
-            data: (inputs, labels) on the module's device; (inputs, None) for methods that need no labels, None for
-                methods that need neither.
+            data: (inputs, labels) on the module's device, or a `Split`; (inputs, None) for methods that need no labels,
+                None for methods that need neither.
             names: parameters that may lose weights; all matrices and kernels if None.
             loss: see `Loss`.
             seed: 0 to 2^64 - 1.

@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from importlib import import_module
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from torch import Tensor, nn
 
+from strongticket.data._dataset import Split
 from strongticket.mask import Mask
+from strongticket.pruning._given import Data
 from strongticket.pruning.abstract import AbstractPruner, AbstractScore, Pruned
 from strongticket.pruning.gradient import mean_loss
 from strongticket.pruning.problem import Loss, Problem
@@ -21,7 +23,7 @@ from strongticket.pruning.schedules import AbstractSchedule
 from strongticket.pruning.structures import AbstractStructure, NofM, Unstructured
 from strongticket.selection import Allocation
 
-__all__ = ["METHODS", "Method", "measured_increase", "prune", "prune_path", "pruner_of", "score"]
+__all__ = ["METHODS", "Method", "measured_increase", "prune", "prune_path", "pruner_of", "register_method", "score"]
 
 Method = str | AbstractPruner | AbstractScore
 """How to prune: the name of one of `METHODS`, with its own defaults, or a pruner or score with settings of yours."""
@@ -32,8 +34,11 @@ class _Methods(Mapping[str, Callable[[], AbstractPruner | AbstractScore]]):
 
     def __init__(self, places: Mapping[str, tuple[str, str]]) -> None:
         self._places = MappingProxyType(dict(places))
+        self._registered: dict[str, Callable[[], AbstractPruner | AbstractScore]] = {}
 
     def __getitem__(self, key: str) -> Callable[[], AbstractPruner | AbstractScore]:
+        if key in self._registered:
+            return self._registered[key]
         module, name = self._places[key]
         made: Callable[[], AbstractPruner | AbstractScore] = getattr(
             import_module(f"strongticket.pruning.{module}"), name
@@ -41,13 +46,21 @@ class _Methods(Mapping[str, Callable[[], AbstractPruner | AbstractScore]]):
         return made
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._places)
+        return iter([*self._places, *self._registered])
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._places) + len(self._registered)
+
+    def register(self, key: str, kind: Callable[[], AbstractPruner | AbstractScore], replace: bool) -> None:
+        if key in self._places or (not replace and self._registered.get(key, kind) is not kind):
+            raise ValueError(f"there is another method {key!r}: choose another key{self._advice(key)}")
+        self._registered[key] = kind
+
+    def _advice(self, key: str) -> str:
+        return "" if key in self._places else ", or give replace=True"
 
 
-METHODS: Final[Mapping[str, Callable[[], AbstractPruner | AbstractScore]]] = _Methods(
+_KNOWN: Final = _Methods(
     {
         "random": ("random_scores", "Random"),
         "magnitude": ("magnitude", "Magnitude"),
@@ -67,12 +80,49 @@ METHODS: Final[Mapping[str, Callable[[], AbstractPruner | AbstractScore]]] = _Me
         "network-obs": ("network_obs", "NetworkObs"),
     }
 )
+METHODS: Final[Mapping[str, Callable[[], AbstractPruner | AbstractScore]]] = _KNOWN
 """Every method by its key: `METHODS["obd"]()` makes it with its defaults."""
+
+Kind = TypeVar("Kind", bound=type[AbstractPruner] | type[AbstractScore])
+
+
+def register_method(kind: Kind, *, replace: bool = False) -> Kind:
+    """Let a score or pruner of yours be named by its key, for this process: in `prune`, `score` and `METHODS`.
+
+    Args:
+        kind: the class, with a `key`, that can be made without arguments.
+        replace: take the key from what was registered under it before; never from a method of this package.
+
+    Returns:
+        The class, so that this is a decorator too.
+
+    Raises:
+        TypeError: no class of scores or pruners, or one that needs arguments.
+        ValueError: a key that is taken, or no text.
+
+    >>> from dataclasses import dataclass
+    >>> @register_method
+    ... @dataclass(frozen=True)
+    ... class Least(AbstractScore):
+    ...     key = "least-magnitude"
+    ...     def score(self, problem):
+    ...         return {name: -w.abs() for name, w in problem.weights.items()}
+    >>> prune(nn.Linear(4, 4), None, "least-magnitude", 0.5).method
+    'least-magnitude'
+    """
+    if not isinstance(kind, type) or not issubclass(kind, AbstractPruner | AbstractScore):
+        raise TypeError(f"expected a class under AbstractScore or AbstractPruner, got {kind!r}")
+    key = getattr(kind, "key", None)
+    if not isinstance(key, str) or not key:
+        raise ValueError(f"{kind.__name__} needs a key, the text that names it, got {key!r}")
+    kind()  # refuses abstract classes and those that need arguments
+    _KNOWN.register(key, kind, replace)
+    return kind
 
 
 def prune(
     module: nn.Module,
-    data: tuple[Tensor, Tensor | None] | None,
+    data: Data,
     method: Method,
     density: float,
     *,
@@ -89,8 +139,8 @@ def prune(
 
     Args:
         module: the trained network, on any device.
-        data: (inputs, labels) on the same device: training data, never test data; (inputs, None) for methods that need
-            no labels (the layer-wise ones), None for those that need neither.
+        data: (inputs, labels) on the same device, or a `Split`: training data, never test data; (inputs, None) for
+            methods that need no labels (the layer-wise ones), None for those that need neither.
         method: the key of one of `METHODS`, or a score or pruner.
         density: fraction kept of all weights of the parameters named, in [0, 1]; of all groups for group structures.
         allocation: how layers share the density; None: the method's own, for scores "global".
@@ -123,7 +173,7 @@ def prune(
 
 def prune_path(
     module: nn.Module,
-    data: tuple[Tensor, Tensor | None] | None,
+    data: Data,
     method: Method,
     densities: Sequence[float],
     *,
@@ -148,7 +198,7 @@ def prune_path(
 
 def score(
     module: nn.Module,
-    data: tuple[Tensor, Tensor | None] | None,
+    data: Data,
     method: str | AbstractScore,
     *,
     loss: Loss = "cross-entropy",
@@ -171,7 +221,7 @@ def score(
 
 
 def measured_increase(
-    pruned: Pruned, data: tuple[Tensor, Tensor], *, updated: bool = True, loss: Loss = "cross-entropy"
+    pruned: Pruned, data: tuple[Tensor, Tensor] | Split, *, updated: bool = True, loss: Loss = "cross-entropy"
 ) -> float:
     """Return by how much the mean loss has grown from the network that was pruned: what predictions are held against.
 

@@ -6,11 +6,13 @@ import copy
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from strongticket import random
+from strongticket.data._dataset import Split, pair_of
 from strongticket.mask import Mask
 from strongticket.pruning.abstract import Pruned
 from strongticket.pruning.hold import hold
@@ -80,11 +82,14 @@ def retrain(
     pruned: Pruned,
     inputs: Tensor,  # [n, ...] float
     labels: Tensor,  # [n] int64
-    recipe: Recipe | str,
+    recipe: Recipe | str | None = None,
     *,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
     updated: bool = True,
     seed: int = 0,
-    validation: tuple[Tensor, Tensor] | None = None,
+    validation: tuple[Tensor, Tensor] | Split | None = None,
     progress: Callable[[Epoch], None] | None = None,
     threads: int | None = 1,
     device: str | torch.device | None = None,
@@ -96,12 +101,16 @@ def retrain(
 
     Args:
         pruned: what pruning left; it stays as it is.
-        inputs: training inputs.
+        inputs: training inputs; `retrain(pruned, *data, ...)` unpacks what `prune` was given as (inputs, labels).
         labels: their classes.
         recipe: how; its learning rate is meant for a network that is trained already, so usually lower than at first.
+            As for `train`, None if the next three are given, which replace parts of a recipe otherwise.
+        epochs: see `Recipe`.
+        batch_size: see `Recipe`.
+        lr: see `Recipe`.
         updated: start from the values that the method gave the survivors; False: from the trained ones.
         seed: of order, augmentation and dropout.
-        validation: (inputs, labels) to choose the best epoch by; None or empty for none. Never pass test data.
+        validation: (inputs, labels) or a `Split` to choose the best epoch by; None or empty for none. Never test data.
         progress: called with each epoch's record.
         threads: threads of torch while training; None leaves its setting.
         device: where to train; None leaves network and data where they are.
@@ -121,7 +130,7 @@ def retrain(
     >>> from strongticket.training import initialise
     >>> net = initialise(nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 2)), 0)
     >>> pruned = ScorePruner(Magnitude()).prune(Problem.of(net), 0.5)
-    >>> after = retrain(pruned, x, y, Recipe(30, 8, lr=0.05))
+    >>> after = retrain(pruned, x, y, epochs=30, batch_size=8, lr=0.05)
     >>> after.history[-1].accuracy, int(after.module[0].weight.count_nonzero()) == pruned.mask.counts["0.weight"]
     (1.0, True)
     """
@@ -130,7 +139,7 @@ def retrain(
         pruned.mask,
         inputs,
         labels,
-        recipe,
+        _changed(recipe, epochs=epochs, batch_size=batch_size, lr=lr),
         seed=seed,
         validation=validation,
         progress=progress,
@@ -142,6 +151,16 @@ def retrain(
     )
 
 
+def _changed(recipe: Recipe | str | None, **changes: Any) -> Recipe:
+    """The recipe with what the caller replaces in it, or one of these values alone."""
+    if recipe is not None:
+        return recipe_of(recipe).changed(**changes)
+    missing = [name for name, value in changes.items() if value is None]
+    if missing:
+        raise ValueError(f"without a recipe, {', '.join(missing)} must be given; recipes: {', '.join(RECIPES)}")
+    return Recipe(**changes)
+
+
 def train_held(
     module: nn.Module,
     mask: Mask,
@@ -150,7 +169,7 @@ def train_held(
     recipe: Recipe | str,
     *,
     seed: int = 0,
-    validation: tuple[Tensor, Tensor] | None = None,
+    validation: tuple[Tensor, Tensor] | Split | None = None,
     progress: Callable[[Epoch], None] | None = None,
     threads: int | None = 1,
     device: str | torch.device | None = None,
@@ -184,7 +203,7 @@ def train_held(
         network = copy.deepcopy(module)
         if not any(parameter.requires_grad for parameter in network.parameters()):
             network.requires_grad_(True)
-        examples = examples_of(inputs, labels, validation, resolved, seed)
+        examples = examples_of(inputs, labels, pair_of(validation), resolved, seed)
         for part in [(examples.inputs, examples.labels), examples.validation]:
             if part is not None:
                 check_outputs(network, *part)

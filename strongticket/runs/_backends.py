@@ -23,6 +23,8 @@ from strongticket.runs._worker import Answer, environment, one_thread, perform, 
 
 __all__ = ["ATTEMPTS", "BACKENDS", "AbstractBackend", "BackendName", "InProcess", "Processes", "Task", "died"]
 
+_HARMLESS: Final = "strongticket.runs.examples:nothing"
+
 ATTEMPTS: Final = 3
 """How often a task may take its worker down with it before it is given up."""
 
@@ -97,10 +99,14 @@ class Processes(AbstractBackend):
             raise ValueError(f"jobs: expected an int >= 1, got {self.jobs!r}")
 
     def run(self, tasks: Sequence[Task]) -> Iterator[tuple[Task, Answer]]:
-        """Yield each task with its answer, as they come."""
+        """Yield each task with its answer, as they come.
+
+        Raises:
+            ChildProcessError: workers die of anything, so that no task is to blame.
+        """
         waiting = deque(tasks)
         suspects: deque[tuple[Task, int]] = deque()  # tasks in flight when a worker died, and how often
-        pool = _Pool(self.jobs)
+        pool, works = _Pool(self.jobs), False
         try:
             while waiting or suspects:
                 if suspects:
@@ -108,6 +114,7 @@ class Processes(AbstractBackend):
                     answer = pool.alone(task)
                     if answer is None:
                         pool = pool.rebuilt()
+                        works = works or pool.tried()
                         deaths += 1
                         if deaths < ATTEMPTS:
                             suspects.appendleft((task, deaths))
@@ -170,6 +177,20 @@ class _Pool:
         """Return a fresh pool in place of this broken one."""
         self.kill()
         return _Pool(self.jobs)
+
+    def tried(self) -> bool:
+        """Whether a worker lives through a task that does nothing: True, or an error that says what may be wrong.
+
+        Raises:
+            ChildProcessError: it died.
+        """
+        if self.alone(Task("", _HARMLESS, "{}")) is None:
+            raise ChildProcessError(
+                "worker processes end as soon as they start, whatever the task: the machine is short of memory, or the "
+                "program starts them again when they load it; a script must call execute under "
+                "`if __name__ == '__main__':`"
+            )
+        return True
 
     def kill(self) -> None:
         """End the workers now, in the middle of what they do."""

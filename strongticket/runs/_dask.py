@@ -169,6 +169,7 @@ class _Session:
         self._heard: SimpleQueue[Any] = SimpleQueue()
         self._mean_s: float | None = None
         self._looked = self._worked = -math.inf
+        self._met = False  # anybody who could work
 
     def answers(self) -> Iterator[tuple[Task, Answer]]:
         """Yield each task with its answer."""
@@ -237,10 +238,11 @@ class _Session:
             self._worked = time.monotonic()
             return
         why = "".join(f"\n  {address}: {self._refused[address, folder]}" for address, folder in present)
-        if why:
+        if why and not self._met:  # otherwise those who worked may be started again, as those that died are
             raise ValueError(f"all workers of {self._settings.scheduler} were refused:{why}")
         if time.monotonic() - self._worked > self._settings.patience_s:
-            raise self._lost(f"no worker was there for {self._settings.patience_s:g} s")
+            others = f", but these, which were refused:{why}\n" if why else ""
+            raise self._lost(f"no worker was there for {self._settings.patience_s:g} s{others}")
 
     def _lost(self, why: str) -> SchedulerLost:
         left = len(self._waiting) + sum(len(batch.tasks) for batch in self._suspects)
@@ -339,7 +341,7 @@ class _Session:
             other = [f"{name} {theirs} there, {own} here" for name, theirs, own in pairs if theirs != own]
             why = "; ".join([*other, *said["errors"]])
         if not why:
-            worker.ready = True
+            worker.ready = self._met = True
             return
         self._refused[identity] = why
         del self._workers[identity]

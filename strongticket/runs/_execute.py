@@ -12,11 +12,13 @@ from typing import Any
 from strongticket._files import canonical_json
 from strongticket.runs._backends import BACKENDS, AbstractBackend, BackendName, InProcess, Processes, Task
 from strongticket.runs._spec import Spec
-from strongticket.runs._store import ConflictingResult, Damage, DamagedRun, Failure, MissingRun, Record, Store
+from strongticket.runs._store import Damage, DamagedRun, Failure, MissingRun, Record, Store
 from strongticket.runs._worker import Answer, Function, address
 from strongticket.runs._writing import Writing
 
 __all__ = ["Progress", "Summary", "execute"]
+
+_LONGEST = 120  # characters of a failure in a summary's line
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,22 @@ class Summary:
     def complete(self) -> bool:
         """Whether the store now has every run that was asked for."""
         return self.reused + self.done == self.total
+
+    def __str__(self) -> str:
+        """Say in one line how it went; of failures the number, and the first one without its traceback.
+
+        >>> print(Summary(9, 2, 7, (), (), 1.26))
+        9 runs: 7 done in 1.3 s, 2 reused
+        """
+        parts = [f"{self.total} runs: {self.done} done in {self.seconds:.1f} s, {self.reused} reused"]
+        if self.damaged:
+            parts.append(f"{len(self.damaged)} found damaged and done again")
+        if self.failures:
+            first = self.failures[0]
+            said = " ".join(f"{first.error}: {first.message}".split())  # on one line
+            said = said if len(said) <= _LONGEST else f"{said[: _LONGEST - 3]}..."
+            parts.append(f"{len(self.failures)} failed, first {said}")
+        return ", ".join(parts)
 
 
 def execute(
@@ -169,8 +187,11 @@ def _missing(specs: dict[str, Spec], store: Store) -> tuple[dict[str, Spec], lis
         except MissingRun:
             todo[key] = spec
         except DamagedRun as error:
-            damaged.append(Damage(store.set_aside(spec), str(error)))
             todo[key] = spec
+            try:
+                damaged.append(Damage(store.set_aside(spec), str(error)))
+            except FileNotFoundError:
+                continue  # another execution has just done so
     return todo, damaged
 
 
@@ -182,8 +203,8 @@ def _keep(spec: Spec, answer: Answer, store: Store) -> Failure | None:
             store.write(Record(spec, json.loads(answer.result), answer.environment, answer.seconds))
             store.clear_failure(spec)
             return None
-        except ConflictingResult as conflict:
-            error, message, trace = "ConflictingResult", str(conflict), ""
+        except ValueError as refused:  # another result of this spec is there, or the file could not be read back
+            error, message, trace = type(refused).__name__, str(refused), ""
     before = store.read_failure(spec)
     attempts = answer.attempts + (before.attempts if before is not None else 0)
     failure = Failure(spec, error, message, trace, attempts, answer.environment)

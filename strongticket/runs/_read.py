@@ -6,8 +6,9 @@ from typing import Any, Final
 
 from strongticket._strict_json import strict_json
 
-__all__ = ["read_json"]
+__all__ = ["MAX_BYTES", "read_json"]
 
+MAX_BYTES: Final = 64 << 20
 MAX_ITEMS: Final = 1 << 24  # results may hold long tables
 
 
@@ -20,4 +21,9 @@ def read_json(raw: bytes) -> Any:
     Raises:
         ValueError: anything else.
     """
+    if len(raw) > MAX_BYTES:
+        raise ValueError(
+            f"the JSON has {len(raw)} bytes, more than the limit of {MAX_BYTES}: write large things to a file, and "
+            "return its digest"
+        )
     return strict_json(raw, max_items=MAX_ITEMS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any
 
 from strongticket._files import canonical_json, sha256, write_atomically
 from strongticket._version import __version__
-from strongticket.runs._read import read_json
+from strongticket.runs._read import MAX_BYTES, read_json
 from strongticket.runs._spec import Spec
 
 __all__ = [
@@ -27,9 +28,9 @@ __all__ = [
 ]
 
 _FORMAT = "strongticket-run/1"
-_MAX_BYTES = 64 << 20
 _ABANDONED_S = 3600.0  # a temporary file of this age belongs to no writer that is still alive
 _KEY = re.compile(r"[0-9a-f]{64}")
+_TEMPORARY = re.compile(r"\.[0-9a-f]{64}\.json\.[0-9a-f]{16}\.part")  # of `write_atomically`, and of nobody else
 
 
 class MissingRun(LookupError):
@@ -217,8 +218,8 @@ class Store:
     def leftovers(self) -> tuple[Path, ...]:
         """Return temporary files that killed writers left behind an hour or more ago."""
         folders = [self.folder / "failures", *(self.folder / "runs" / name for name in self.names())]
-        found = [path for folder in folders for path in _paths(folder, ".part") if path.name.startswith(".")]
-        return tuple(path for path in found if ".json." in path.name and _abandoned(path))
+        found = [path for folder in folders for path in _paths(folder, ".part")]
+        return tuple(path for path in found if _TEMPORARY.fullmatch(path.name) and _abandoned(path))
 
     def collect(self, specs: Iterable[Spec]) -> Collected:
         """Return what there is of these runs, and name what is not; a damaged file counts as missing too."""
@@ -242,6 +243,8 @@ class Store:
                 if path != self.path(record.spec):
                     raise DamagedRun(f"{path} holds another run: {record.spec}")
                 records.append(record)
+            except FileNotFoundError:
+                continue  # another process has just set it aside or cleaned it away
             except DamagedRun as error:
                 damaged.append(Damage(path, str(error)))
         return Collected(tuple(records), (), tuple(damaged))
@@ -259,8 +262,8 @@ class Store:
         for path in _files(self.folder / "failures"):
             try:
                 found.append(_read_failure(path))
-            except DamagedRun:
-                continue  # a failure is a note to a person; nothing depends on it
+            except (FileNotFoundError, DamagedRun):
+                continue  # finished just now, or damaged: a failure is a note to a person, nothing depends on it
         return tuple(found)
 
     def write_failure(self, failure: Failure) -> Path:
@@ -287,8 +290,8 @@ class Store:
             try:
                 path.unlink()
                 swept += 1
-            except FileNotFoundError:
-                continue  # another process sweeps too
+            except OSError:
+                continue  # another process sweeps too, or it is not ours to remove; nothing depends on it
         return swept
 
 
@@ -313,8 +316,11 @@ def _abandoned(path: Path) -> bool:
 
 
 def _read_object(path: Path, keys: set[str]) -> dict[str, Any]:
-    if path.stat().st_size > _MAX_BYTES:
-        raise DamagedRun(f"{path} is larger than any result: {path.stat().st_size} bytes")
+    about = path.stat()
+    if not stat.S_ISREG(about.st_mode):  # a folder cannot be read, and a pipe for ever
+        raise DamagedRun(f"{path} is no file")
+    if about.st_size > MAX_BYTES:
+        raise DamagedRun(f"{path} is larger than any result: {about.st_size} bytes")
     try:
         body = read_json(path.read_bytes())
     except ValueError as error:

@@ -26,6 +26,7 @@ __all__ = ["Answer", "Function", "address", "environment", "one_thread", "perfor
 Function = Callable[[dict[str, Any]], dict[str, Any]]
 """Parameters (JSON values; lists where the spec had tuples) -> result, a function of the parameters alone."""
 
+_MOST_TEXT = 1 << 16  # characters of a failure's message, and of its traceback
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -105,12 +106,26 @@ def perform(path: str, params: str) -> Answer:
             raise TypeError(f"{path} must return a dictionary, got {type(result).__name__}")
         text = canonical_json(result)
         read_json(text.encode())  # what the store could not read back is refused here, with a traceback
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # such as asyncio's CancelledError: it ends this run, not all of them
         seconds = time.perf_counter() - begin
-        return Answer(
-            None, type(error).__name__, str(error), "".join(traceback.format_exception(error)), seconds, environment()
-        )
+        trace = "".join(traceback.format_exception(error))
+        return Answer(None, type(error).__name__, _short(_said(error)), _short(trace), seconds, environment())
     return Answer(text, "", "", "", time.perf_counter() - begin, environment())
+
+
+def _said(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as another:
+        return f"(its text cannot be had: {type(another).__name__})"
+
+
+def _short(text: str) -> str:
+    """Both ends of a text that a note of a failure would have no room for."""
+    left = len(text) - _MOST_TEXT
+    return text if left <= 0 else f"{text[: _MOST_TEXT // 2]}\n... {left} characters ...\n{text[-_MOST_TEXT // 2 :]}"
 
 
 def use_one_thread() -> None:

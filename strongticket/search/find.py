@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from strongticket import random
+from strongticket.data._dataset import Split, pair_of
 from strongticket.models import architecture as architecture_of
 from strongticket.search.layers import WeightInit
 from strongticket.search.methods import AbstractMethod, AbstractTopK, Bernoulli, GemMiner, SignedTopK, Threshold
@@ -68,7 +69,7 @@ def find(
     batch_size: int | None = None,
     lr: float | None = None,
     seed: int = 0,
-    validation: tuple[Tensor, Tensor] | None = None,
+    validation: tuple[Tensor, Tensor] | Split | None = None,
     names: tuple[str, ...] | None = None,
     keep: tuple[str, ...] = (),
     progress: Callable[[Epoch], None] | None = None,
@@ -99,7 +100,8 @@ def find(
         batch_size: examples per step.
         lr: learning rate of the scores.
         seed: of the weights, the scores, the order and the augmentation (streams of their own): 0 to 2^64 - 1.
-        validation: (inputs, labels) to choose the epoch by; None: what the recipe holds out. Never pass test data.
+        validation: (inputs, labels) or a `Split` to choose the epoch by; None: what the recipe holds out. Never test
+            data.
         names: parameters to search; all matrices and kernels if None.
         keep: other random parameters that are kept whole; the rest of these is dropped.
         progress: called with each epoch's record as soon as it is over.
@@ -131,7 +133,7 @@ def find(
     group = Group.of(parallel)
     place = group.device(device) or torch.device("cpu")
     with deterministic_noise(), thread_count(threads):
-        examples = examples_of(inputs, labels, validation, resolved, seed)
+        examples = examples_of(inputs, labels, pair_of(validation), resolved, seed)
         module = blank(source)
         for part in [(examples.inputs, examples.labels), examples.validation]:
             if part is not None:

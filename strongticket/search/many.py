@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from strongticket import random
+from strongticket.data._dataset import Split, pair_of
 from strongticket.search._sweep import Run, Sweep
 from strongticket.search.find import Found, resolve, source_of
 from strongticket.search.layers import WeightInit
@@ -52,7 +53,7 @@ def find_many(
     epochs: int | None = None,
     batch_size: int | None = None,
     lr: float | None = None,
-    validation: tuple[Tensor, Tensor] | None = None,
+    validation: tuple[Tensor, Tensor] | Split | None = None,
     progress: Callable[[int, list[Epoch]], None] | None = None,
     threads: int | None = 1,
     device: str | torch.device = "cpu",
@@ -93,14 +94,15 @@ def find_many(
     [(0, 0.25), (0, 0.5), (1, 0.25), (1, 0.5)]
     """
     base = resolve(recipe, method, None, init=init, epochs=epochs, batch_size=batch_size, lr=lr)
-    if base.held_out and (validation is None or not len(validation[1])):
+    pair = pair_of(validation)
+    if base.held_out and (pair is None or not len(pair[1])):
         raise ValueError("searches in batches do not hold data out, each its own: pass validation data")
     if said := refusal(base):
         raise ValueError(f"{said}: call find for each")
     if not seeds or (densities is not None and not densities):
         raise ValueError(f"expected at least one seed and one density, got {list(seeds)} and {densities}")
     with deterministic_noise(), thread_count(threads):
-        examples = examples_of(inputs, labels, validation, base, 0)
+        examples = examples_of(inputs, labels, pair, base, 0)
         runs = []
         for seed, density in itertools.product(seeds, (None,) if densities is None else densities):
             own = base if density is None else base.with_density(density)

@@ -36,10 +36,11 @@ class Gain:
     verdict: Literal["better", "worse", "open"]
 
     def __str__(self) -> str:
-        """In points of accuracy: mean, interval, verdict."""
+        """In points of accuracy: mean, interval with its confidence, verdict; no correction for other comparisons."""
         if self.seeds == 1:
             return f"{100 * self.mean:+.2f}, one seed"
-        return f"{100 * self.mean:+.2f} [{100 * self.low:.2f}, {100 * self.high:.2f}] {self.verdict}"
+        interval = f"[{100 * self.low:.2f}, {100 * self.high:.2f}] {CONFIDENCE:.0%}"
+        return f"{100 * self.mean:+.2f} {interval}: {self.verdict}"
 
 
 def gain(ours: Sequence[float], theirs: Sequence[float], *, margin: float = 0.0) -> Gain:

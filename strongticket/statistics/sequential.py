@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 __all__ = ["Characteristics", "Decision", "Evidence", "SequentialTest"]
 
 
+_TINIEST = 1e-298  # trials that would show less are no longer doubles
+
+
 class Decision(Enum):
     """Where a sequential test stands; the text is the help."""
 
@@ -202,7 +205,9 @@ class SequentialTest:
 
     @cached_property
     def least_trials_to_hold(self) -> int | None:
-        """Fewest trials, all without a failure, after which it HOLDS; None if delta is 0 or 1, where none are enough.
+        """Fewest trials, all without a failure, after which it HOLDS; None where none are enough, delta being 0 or 1.
+
+        None too if delta < 1e-298: they would be too many for a double.
 
         About log(1/alpha) / delta: for a tiny delta out of reach of any experiment, and then trials can refute the
         claim, or fail to, but not confirm it.
@@ -210,7 +215,7 @@ class SequentialTest:
         >>> SequentialTest(0.01).least_trials_to_hold, SequentialTest(1e-6).least_trials_to_hold
         (1423, 14298089)
         """
-        if self.delta in (0.0, 1.0):
+        if self.delta in (0.0, 1.0) or self.delta < _TINIEST:
             return None
         test = self
         if self.cap is not None and float(self.p_values_holds(self.cap, 0)) > self.alpha:

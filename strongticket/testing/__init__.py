@@ -1,4 +1,4 @@
-"""Property-test theorems, solvers and tickets of your own: Hypothesis strategies, conformance checks and slow oracles.
+"""Test theorems, solvers, scores, searches and tickets of your own: Hypothesis strategies, conformance checks, oracles.
 
 >>> from hypothesis import given
 >>> @given(tickets())
@@ -6,6 +6,8 @@
 ...     check_ticket(ticket)
 """
 
+from strongticket.testing.pruning import check_pruner, check_score
+from strongticket.testing.searches import check_search_method
 from strongticket.testing.subset_sums import (
     BestSubset,
     Instances,
@@ -63,7 +65,10 @@ __all__ = [
     "check_frequency",
     "check_fronts",
     "check_monotone",
+    "check_pruner",
     "check_refused",
+    "check_score",
+    "check_search_method",
     "check_subset_sum_solver",
     "check_subset_sums",
     "check_ticket",

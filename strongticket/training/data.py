@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from strongticket.data._dataset import held_out
+from strongticket.data._dataset import Split, held_out
 from strongticket.training.evaluate import logits
 from strongticket.training.recipe import AbstractRecipe
 
@@ -40,7 +40,7 @@ class Examples:
 def examples_of(
     inputs: Tensor,  # [n, ...]
     labels: Tensor,  # [n]
-    validation: tuple[Tensor, Tensor] | None,
+    validation: tuple[Tensor, Tensor] | Split | None,
     recipe: AbstractRecipe,
     seed: int,
 ) -> Examples:
@@ -51,6 +51,8 @@ def examples_of(
     Raises:
         ValueError: shapes, dtypes or values that cannot be trained on.
     """
+    if isinstance(validation, Split):
+        validation = validation.pair
     check_examples("training", inputs, labels)
     if recipe.augmentation != "none" and inputs.ndim != 4:
         raise ValueError(

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from strongticket import random
+from strongticket.data import Split
 from strongticket.ticket import AbstractArchitecture
 from strongticket.training.checkpoint import Checkpoint, Keeper, digest
 from strongticket.training.data import Examples, check_outputs, examples_of
@@ -63,7 +64,7 @@ def train(
     max_weight: float | None = None,
     keep_best: bool | None = None,
     seed: int = 0,
-    validation: tuple[Tensor, Tensor] | None = None,
+    validation: tuple[Tensor, Tensor] | Split | None = None,
     progress: Callable[[Epoch], None] | None = None,
     threads: int | None = 1,
     device: str | torch.device | None = None,

@@ -61,6 +61,11 @@ class WeakData:
     test: Pair
     name: str = ""
 
+    def __post_init__(self) -> None:
+        for part in ("train", "validation", "test"):
+            inputs, labels = getattr(self, part)  # a `Split` unpacks as a pair
+            object.__setattr__(self, part, (inputs, labels))
+
     @cached_property
     def digest(self) -> str:
         """sha256 of all examples, which is part of what names a stage."""

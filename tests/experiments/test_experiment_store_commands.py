@@ -21,7 +21,7 @@ from experiments import find
 from experiments.__main__ import main
 from experiments._commands_clean import leftovers
 from experiments._commands_collect import _uniform, flat, rows_of
-from experiments._commands_estimate import estimate
+from experiments._commands_estimate import estimate, grouped
 from experiments._commands_status import pace
 from experiments.bounds import Bounds
 from strongticket.runs import Failure, Record, Spec, Store
@@ -251,7 +251,7 @@ def filled(store: Store) -> dict[str, Path]:
     paths["finished failure"] = store.write_failure(failure(a))
     paths["old failure"] = store.write_failure(failure(Spec("bounds", 1, {"seed": 1})))
     for name, age in (("part", 7200), ("young part", 0)):
-        paths[name] = paths["result"].with_name(f".{paths['result'].name}.{age}.part")
+        paths[name] = paths["result"].with_name(f".{paths['result'].name}.{age:016x}.part")
         paths[name].write_text("half")
         os.utime(paths[name], (time.time() - age,) * 2)
     for name, spec in (("checkpoints", a), ("checkpoints needed", d)):
@@ -319,7 +319,8 @@ def test_a_dry_run_judges_by_similar_runs_and_runs_nothing(
     assert value["runs"][0] == {"key": b.key, "seconds": 10.0, "differs": []}
     assert main(words) == 0
     out, err = capsys.readouterr()
-    assert b.key[:12] in out
+    assert "3 runs" in out
+    assert "1..3" in out
     assert "about 15 s with 2 at once" in err
     assert sorted(tmp_path.rglob("*")) == before
 
@@ -342,6 +343,36 @@ def test_the_most_similar_runs_are_asked() -> None:
     assert [one.seconds for one in estimate(asked, [])] == [None] * 3
 
 
+def test_a_dry_run_shows_what_distinguishes_runs_and_loses_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def presets(cls: type[Bounds]) -> Mapping[str, Sequence[Bounds]]:
+        laws = ("uniform", "half_product")
+        return {
+            "quick": [
+                cls(law, "edge", (0.2, 0.1), 50, most, s) for law in laws for most in (10, 20) for s in (0, 1, 5)
+            ],
+            "wide": [cls("uniform", "edge", tuple(0.9 * 2.0**-k for k in range(n)), 50, 10, n) for n in (3, 40)],
+        }
+
+    monkeypatch.setattr(Bounds, "presets", classmethod(presets))
+    runs = [run.spec for run in Bounds.preset("quick")]
+    shared, rows = grouped(estimate(runs, [record(runs[0], seconds=4.0)]))
+    assert shared == {"target": '"edge"', "eps": "[0.2,0.1]", "trials": "50"}
+    assert [(row["law"], row["max_items"], row["seed"]) for row in rows] == [
+        (law, most, "0, 1, 5") for law in ("uniform", "half_product") for most in ("10", "20")
+    ]
+    assert [(row["run"], row["takes"]) for row in rows] == [("3 runs", "12 s")] * 4
+    assert [row["judged by another"] for row in rows] == ["seed", "max_items", "law", "law, max_items"]
+    for preset in ("quick", "wide"):
+        assert main(["run", "bounds", "--preset", preset, "--dry-run", "--results", str(tmp_path)]) == 0
+        out = capsys.readouterr().out
+        assert max(map(len, out.splitlines())) <= 100
+        assert "…" not in out
+        assert "all with" in out
+    assert Bounds.preset("wide")[0].spec.key[:12] in out
+
+
 # -- run --torchrun, --scheduler
 
 
@@ -353,6 +384,7 @@ def test_the_most_similar_runs_are_asked() -> None:
         (["shared_search", "--torchrun", "0"], "expected a number of processes >= 1"),
         (["shared_search", "--torchrun", "2", "--scheduler", "tcp://127.0.0.1:9"], "--torchrun or --scheduler"),
         (["bounds", "--scheduler", "here"], "dask scheduler"),
+        (["bounds", "--jobs", "0", "--dry-run"], "jobs: expected an int >= 1"),
     ],
 )
 def test_what_cannot_be_launched_is_explained(
@@ -378,6 +410,7 @@ def test_runs_of_several_processes_are_runs_of_their_own() -> None:
         two[0].run()
 
 
+@pytest.mark.slow  # its halves are tested by themselves: torchrun's runs in tests/runs, shared searches in tests/search
 def test_a_shared_search_finds_a_ticket_of_the_same_size(tmp_path: Path) -> None:
     from experiments._commands_run import Means, make, spread
 

@@ -57,6 +57,7 @@ def test_the_table_adjusts_for_all_its_claims() -> None:
     p_values = [row["p"] for row in rows]
     assert [row["p Holm"] for row in rows] == list(holm(p_values))
     assert [row["p BH"] for row in rows] == list(benjamini_hochberg(p_values))
+    assert {row["level"] for row in rows} == {ALPHA}  # a verdict says how sure it is
     assert [row["verdict"] for row in rows] == ["FALSIFIED", "HOLDS_SO_FAR", "HOLDS_SO_FAR", "HOLDS_SO_FAR"]
     assert rows[0]["low 99%"] > rows[0]["allowed"]
     assert reports(finished)[0].verdict is Verdict.FALSIFIED

@@ -176,7 +176,7 @@ def test_gains_are_student_intervals_of_the_differences() -> None:
     assert gain([10, 11, 12], [0, 0, 0]).verdict == "better"
     assert gain([1.0], [0.0]).verdict == "open"
     assert "one seed" in str(gain([1.0], [0.0]))
-    assert str(gain([0.5, 0.5], [0.25, 0.25])) == "+25.00 [25.00, 25.00] better"
+    assert str(gain([0.5, 0.5], [0.25, 0.25])) == "+25.00 [25.00, 25.00] 95%: better"
     for ours, theirs in (([], []), ([1.0], [1.0, 2.0])):
         with pytest.raises(ValueError, match="as many numbers"):
             gain(ours, theirs)

@@ -27,7 +27,8 @@ KINDS = [
     "vit-l2-d64-h4-p4", "encoder-l1-d32-h2-v100-t16",
 ]  # fmt: skip
 OPTIONS = [
-    "vgg-smallx0.1+1x8x8", "mlp-12-5-3+bias", "conv2x0.25", "conv4-100", "conv6+1x28x28", "conv8+bias", "conv4x0.25-100+1x28x28+bias",
+    "vgg-smallx0.1+1x8x8",
+    "mlp-12-5-3+bias", "conv2x0.25", "conv4-100", "conv6+1x28x28", "conv8+bias", "conv4x0.25-100+1x28x28+bias",
     "lenet5x2-47+3x32x32+bias", "vgg16x0.125+affine", "vgg13fc3x0.5-100+bias+affine", "vgg19-100+bias+affine",
     "resnet20x2", "resnet20-100", "resnet20+pad", "resnet8x0.5-100+1x14x14+bias+affine+pad", "resnet18-cifar-100",
     "resnet18-cifarx0.125+affine", "resnet50-10+3x64x64", "resnet50+bias+affine", "wide-resnet50x0.0625-2+affine",

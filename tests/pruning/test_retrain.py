@@ -124,3 +124,17 @@ def test_bad_recipes_and_data_are_refused_before_work() -> None:
         Retraining("mnst")
     with pytest.raises(ValueError, match="labels must lie"):
         retrain(pruned(), data()[0], data()[1] + 7, ADAM)
+
+
+def test_parts_of_a_recipe_are_replaced_by_words_as_in_train() -> None:
+    before = pruned()
+    words = retrain(before, *data(), ADAM, epochs=2, batch_size=16, lr=0.01)
+    assert words.recipe == ADAM.changed(epochs=2, batch_size=16, lr=0.01)
+    assert len(words.history) == 2
+    changed = retrain(before, *data(), ADAM.changed(epochs=2, batch_size=16, lr=0.01))
+    assert torch.equal(words.module.get_parameter("0.weight"), changed.module.get_parameter("0.weight"))
+    assert retrain(before, *data(), epochs=1, batch_size=64, lr=0.01).recipe == Recipe(1, 64, 0.01)
+    with pytest.raises(ValueError, match=r"without a recipe, batch_size, lr must be given"):
+        retrain(before, *data(), epochs=1)
+    with pytest.raises(ValueError, match="unknown recipe 'digit'"):
+        retrain(before, *data(), "digit", epochs=1)

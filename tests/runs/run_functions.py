@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import time
@@ -54,6 +55,32 @@ def impure(params: dict[str, Any]) -> dict[str, Any]:
 def bad(params: dict[str, Any]) -> Any:
     """Results that are refused."""
     return {"nan": {"x": float("nan")}, "list": [1], "exit": None}[params["kind"]] or exit(3)
+
+
+class Wordless(Exception):
+    """An error whose text cannot be had."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+def strange(params: dict[str, Any]) -> dict[str, Any]:
+    """Errors that are unlike others."""
+    if params["kind"] == "wordless":
+        raise Wordless
+    if params["kind"] == "cancelled":
+        raise asyncio.CancelledError("enough")
+    if params["kind"] == "long":
+        raise ValueError("a" * (1 << 20))
+    return {"x": params["x"]}
+
+
+def large(params: dict[str, Any]) -> dict[str, Any]:
+    """A result of so many bytes, or so deep."""
+    deep: list[Any] = []
+    for _ in range(params["depth"]):
+        deep = [deep]
+    return {"text": "a" * params["bytes"], "deep": deep}
 
 
 def threads(params: dict[str, Any]) -> dict[str, Any]:

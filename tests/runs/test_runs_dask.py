@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,8 @@ from typing import Any
 import pytest
 
 from experiments.benchmarks._cluster import Cluster, cluster, kill
-from strongticket.runs import Dask, Progress, SchedulerLost, Spec, Store, Task, execute
+from strongticket.runs import Dask, Progress, SchedulerLost, Spec, Store, Task, _dask, execute
+from strongticket.runs._dask_worker import software
 from strongticket.runs._worker import _versions
 
 pytest.importorskip("distributed", reason="the extra 'cluster' is not installed")
@@ -121,36 +123,51 @@ def test_a_task_that_kills_its_workers_is_found_out_alone(two_workers: Cluster, 
 
 
 def test_scheduler_killed_and_the_same_command_goes_on(tmp_path: Path) -> None:
-    specs, store = counted_specs(tmp_path, 80, 0.05), Store(tmp_path / "store")
-    with cluster(2, PATH) as doomed:
+    specs, store = counted_specs(tmp_path, 50, 0.05), Store(tmp_path / "store")
+    with cluster(0, PATH) as doomed:
+        doomed.start_worker("--no-nanny")
         assert doomed.scheduler is not None
         scheduler = doomed.scheduler
 
         def watch(state: Progress) -> None:
-            if state.done == 20:
+            if state.done == 12:
                 kill(scheduler)
 
         with pytest.raises(SchedulerLost, match="what is finished is kept, the same command goes on"):
             execute(specs, "run_functions:counted", store, scheduler=doomed.address, progress=watch)
         kept = store.collect(specs)
-        assert 20 <= len(kept.records) < 80
+        assert 12 <= len(kept.records) < 50
         assert kept.damaged == ()
         doomed.stop()
         doomed.start_scheduler()
-        doomed.start_worker()
+        with pytest.raises(SchedulerLost, match=r"no worker was there for 0\.5 s"):
+            execute(specs, "run_functions:counted", store, backend=Dask(doomed.address, patience_s=0.5))
+        doomed.start_worker("--no-nanny")
         summary = execute(specs, "run_functions:counted", store, scheduler=doomed.address)
     assert (summary.complete, summary.reused) == (True, len(kept.records))
-    assert sum(Counter(x for x, _ in begun(tmp_path)).values()) - 80 <= 2 * 2 * 5  # what two workers had in flight
+    assert sum(Counter(x for x, _ in begun(tmp_path)).values()) - 50 <= 2 * 5  # what a worker had in flight
     assert not [thread for thread in threading.enumerate() if "write-results" in thread.name]
+
+
+def test_when_those_who_worked_are_gone_a_refused_worker_does_not_end_it() -> None:
+    """A worker that died is started again: only who finds nobody but refused ones from the start gives up at once."""
+    session = _dask._Session(Dask("tcp://127.0.0.1:9"), None, [])
+    identity = ("tcp://127.0.0.1:1", "folder")
+    session._refused, session._worked = {identity: "another numpy"}, time.monotonic()
+    with pytest.raises(ValueError, match=r"were refused:\n.*another numpy"):
+        session._check_hope({identity: {}})
+    session._met = True
+    session._check_hope({identity: {}})
+    session._worked -= 61.0
+    with pytest.raises(SchedulerLost, match=r"for 60 s, but these, which were refused:\n.*another numpy"):
+        session._check_hope({identity: {}})
 
 
 def test_workers_of_another_kind_are_refused(
     two_workers: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from strongticket.runs import _dask
-
     spec = Spec("mixed", 1, {"x": 1, "pair": (1, 2)})
-    mine = _dask.software()
+    mine = software()
     monkeypatch.setattr(_dask, "software", lambda: {**mine, "numpy": "1.0"})
     with (
         pytest.warns(RuntimeWarning, match=r"is refused.*numpy .* there, 1\.0 here"),
@@ -195,14 +212,6 @@ def test_where_nobody_answers_it_says_so(tmp_path: Path) -> None:
         execute([Spec("mixed", 1, {"x": 1, "pair": ()})], "run_functions:mixed", Store(tmp_path), backend=backend)
 
 
-def test_without_workers_it_gives_up(tmp_path: Path) -> None:
-    spec = Spec("mixed", 1, {"x": 1, "pair": ()})
-    with cluster(0, PATH) as empty:
-        backend = Dask(empty.address, patience_s=0.5)
-        with pytest.raises(SchedulerLost, match=r"no worker was there for 0\.5 s"):
-            execute([spec], "run_functions:mixed", Store(tmp_path), backend=backend)
-
-
 def test_a_scheduler_is_only_for_dask(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="only the backend 'dask' has one"):
         execute([], "run_functions:mixed", Store(tmp_path), backend="processes", scheduler="tcp://127.0.0.1:9")
@@ -222,7 +231,7 @@ def test_a_cluster_behind_tls_is_closed_to_others(tmp_path: Path) -> None:
     closed = Cluster(tmp_path, PATH, options)
     try:
         address = closed.start_scheduler(protocol="tls")
-        closed.start_worker()
+        closed.start_worker("--no-nanny")
         with pytest.raises(ValueError, match=r"give a distributed\.Security"):
             next(Dask(address).run([Task("", "", "")]))
         with pytest.raises(SchedulerLost):

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,9 +20,11 @@ from strongticket.runs import (
     Progress,
     Spec,
     Store,
+    Summary,
     environment,
     execute,
 )
+from strongticket.runs._store import Damage, Failure
 from strongticket.runs._worker import Answer
 from strongticket.runs._writing import Writing
 
@@ -361,3 +364,18 @@ def test_null_runs_do_not_wait_for_the_disk_one_by_one(tmp_path: Path, monkeypat
     assert execute(specs, "strongticket.runs.examples:nothing", Store(tmp_path)).complete
     assert most[0] >= 4
     assert sync is not os.fsync
+
+
+def test_a_summary_says_in_one_line_what_happened(tmp_path: Path) -> None:
+    spec = mixed_specs()[0]
+    failure = Failure(spec, "ValueError", "bad\n  luck", "Traceback (most recent call last)", 1, {})
+    text = str(Summary(9, 2, 6, (failure, failure), (Damage(tmp_path, "torn"),), 0.44))
+    assert (
+        text
+        == "9 runs: 6 done in 0.4 s, 2 reused, 1 found damaged and done again, 2 failed, first ValueError: bad luck"
+    )
+    far = str(Summary(1, 0, 0, (replace(failure, message="x" * 5000),), (), 0.0))
+    assert len(far) < 200
+    assert far.endswith("xxx...")
+    assert "\n" not in text + far
+    assert "Traceback" not in text + far

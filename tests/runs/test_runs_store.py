@@ -130,7 +130,8 @@ def test_sweep_removes_what_killed_writers_left_and_nothing_else(tmp_path: Path)
     store = Store(tmp_path)
     path = store.write(record())
     old, young, foreign = (
-        path.parent / name for name in (f".{path.name}.a1.part", f".{path.name}.b2.part", "note.txt")
+        path.parent / name
+        for name in (f".{path.name}.{'a1' * 8}.part", f".{path.name}.{'b2' * 8}.part", ".note.json.a1.part")
     )
     for leftover in (old, young, foreign):
         leftover.write_text("half")

@@ -210,6 +210,23 @@ def test_what_is_surprising_alone_may_not_be_among_many() -> None:
     assert reports([(0.5, 0)], trials=8, alpha=0.05)[0].verdict is Verdict.HOLDS_SO_FAR
 
 
+def test_the_level_named_is_the_one_that_was_used() -> None:
+    """P alone is not what decides among several: a reader must not find a p below "falsified at" and no verdict."""
+    (alone,) = reports([(0.1, 15)], alpha=1e-3)
+    assert "falsified at <= 0.001" in alone.text()
+    many = adjusted([alone, *reports([(0.1, 3)] * 30, alpha=1e-3)])
+    assert many[0].p_value < 1e-3 < many[0].p_adjusted
+    assert "falsified at" not in many[0].text()
+    assert "falsified if p after Holm is <= 0.001" in many[0].text()
+
+
+def test_of_what_hardly_ever_may_fail_the_report_speaks_too() -> None:
+    for delta, said in ((5e-324, "more than 1e298 trials"), (1e-200, "that takes")):
+        report = judge(die(), Tally(9, 0, 0, 0), evidence=SequentialTest(delta, cap=9).start, delta=delta)
+        assert report.verdict is Verdict.HOLDS_SO_FAR
+        assert said in report.text()
+
+
 def test_holms_step_falsifies_what_bonferronis_share_alone_would_not() -> None:
     first, second = reports([(0.1, 40), (0.1, 0)], alpha=1e-3)
     close = replace(second, p_value=0.9e-3, p_adjusted=1.0)
