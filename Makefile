@@ -18,7 +18,7 @@ demo: setup
 	$(BIN)/python -m experiments demo $(DEMO)
 
 test: setup
-	$(BIN)/python -m pytest --timeout=300 -n auto
+	$(BIN)/python -m pytest --timeout=300 -n auto --dist loadgroup
 
 check: setup
 	$(BIN)/ruff check .

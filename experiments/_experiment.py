@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
+import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -114,7 +115,7 @@ def find(name: str) -> type[AbstractExperiment]:
 
 def command(experiment: type[AbstractExperiment], preset: str, store: Store) -> str:
     """Return the command that makes the runs of a preset."""
-    return f"python -m experiments run {experiment.name} --preset {preset} --results {store.folder}"
+    return f"python -m experiments run {experiment.name} --preset {preset} --results {shlex.quote(str(store.folder))}"
 
 
 def finished(experiment: type[E], preset: str, store: Store) -> list[tuple[E, dict[str, Any]]]:

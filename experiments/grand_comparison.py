@@ -105,8 +105,12 @@ class GrandComparison(AbstractExperiment):
 
     "Equal density" is a comparison of masks on the target's own architecture: those found, pruned and weak. A
     constructed ticket is a mask on a wider network and has a density there; what it keeps per weight of the target is
-    beyond 1. "Equal bits": each row that is no control carries what codes for the target's own weights achieve with at
-    most the bits of that row.
+    beyond 1. A weak ticket is of the level of its pruning whose density is nearest, by ratio, to the one asked for
+    (0.54 for 0.5 where a fifth goes each time): `setting` is what was asked, `density` what it has. "Equal bits": each
+    row that is no control carries what codes for the target's own weights achieve with at most the bits of that row,
+    but for networks trained after pruning while their weights are float32: these cost as much as before (or as a
+    pruning of the same density), and stand with codes where they are rounded to 16 values. Test images judge both,
+    and the best of four codes is named by them. Methods differ in how long they train: `length` says how long.
 
     Args:
         data: data set; all but the digits are read from STRONGTICKET_DATA.

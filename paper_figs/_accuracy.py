@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
-from experiments import AbstractExperiment, MissingRuns, finished
+from experiments import AbstractExperiment, finished
 from experiments._search import DATA, TITLES, Data
 
 if TYPE_CHECKING:
@@ -61,12 +61,10 @@ def complete(experiments: Sequence[type[AbstractExperiment]], store: Store) -> l
     """
     found: list[Data] = []
     for data in DATA:
-        try:
-            for experiment in experiments:
-                finished(experiment, data, store)
-        except MissingRuns:
-            continue
-        found.append(data)
+        # in one question, so that a store that is watched is not told of what is left undrawn
+        wanted = [run.spec for experiment in experiments for run in experiment.preset(data)]
+        if not store.collect(wanted).missing:
+            found.append(data)
     if not found:
         for experiment in experiments:
             finished(experiment, DATA[0], store)

@@ -12,7 +12,7 @@ from paper_figs._drawing import PAGE, Drawing, style
 if TYPE_CHECKING:
     from strongticket.runs import Store
 
-__all__ = ["ALT", "CAPTION", "NEEDS", "compose", "draw"]
+__all__ = ["ALT", "CAPTION", "COMMAND", "NEEDS", "RESULT", "compose", "draw"]
 
 NEEDS: Final = ()  # no experiment: a benchmark, whose figures depend on the machine
 NAME: Final = "fig05_speed"
@@ -28,6 +28,9 @@ ALT: Final = (
     "logarithmic axis, grouped by question."
 )
 RESULT: Final = "benchmarks/subset_sum.json"
+"""What it is drawn from, in the results folder."""
+COMMAND: Final = "python -m experiments.benchmarks.subset_sum --peers --out {path}"
+"""What makes it."""
 _COMPARED: Final = 21  # the number of items of the published ticket code
 
 _ENGINE: Final = (
@@ -58,9 +61,7 @@ def compose(store: Store) -> Any:
     path = store.folder / RESULT
     result = json.loads(path.read_text()) if path.is_file() else {}
     if "ratios" not in result:  # no file, or one of an older benchmark
-        raise MissingRuns(
-            f"not in {path}: python -m experiments.benchmarks.subset_sum --peers --out {path}, about ten minutes"
-        )
+        raise MissingRuns(f"not in {path}: {COMMAND.format(path=path)}, about ten minutes")
     with style() as figure_class:
         figure = figure_class(figsize=(PAGE, 3.5))
         speed, ratio = figure.subplots(1, 2, width_ratios=(1.15, 1))

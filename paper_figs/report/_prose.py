@@ -19,9 +19,11 @@ _WORD: Final = re.compile(
     r"(?<![A-Za-z0-9_.=])(" + "|".join(_LETTERS) + r")(?![A-Za-z0-9=]|\.[A-Za-z0-9])(?!_[a-z]{2})"
 )
 _BELOW: Final = re.compile(
-    r"(?<![A-Za-z0-9_.])([A-Za-zα-ω]_[A-Za-z0-9]+|(?:[A-Za-zα-ω]|sum|max)_\{[^{}]*\})(?![\w.]*\.[a-z])"
+    r"(?<![A-Za-z0-9_.])([A-Za-zα-ω]_[A-Za-z0-9]+|sum_[A-Za-z0-9](?![A-Za-z0-9])|(?:[A-Za-zα-ω]|sum|max)_\{[^{}]*\})(?![\w.]*\.[a-z])"
 )
-_ABOVE: Final = re.compile(r"\^(\{[^{}]*\}|\([^()]*\)|-?[A-Za-z0-9]+)")
+_ENTRY: Final = re.compile(r"(?:(?<=\])|(?<=\^-1))_(:?[A-Za-z]+)(?![A-Za-z0-9_])")  # [H^-1]_qq, H^-1_:P
+_ABOVE: Final = re.compile(r"\^(\{[^{}]*\}|-?\((?:[^()]|\([^()]*\))*\)|-?[A-Za-z0-9]+)")
+_ROOT: Final = re.compile(r"(?<![A-Za-z0-9_.])sqrt\(")
 _BINARY: Final = re.compile(r"(?<![A-Za-z0-9_.])log2(?![A-Za-z0-9_.])")
 _ACCENTS: Final = {"'": "\u0301", "`": "\u0300", '"': "\u0308", "^": "\u0302", "~": "\u0303", "c": "\u0327"}
 
@@ -38,7 +40,9 @@ def prose(plain: str) -> Markup:
     shown = shown.replace("weight_eps", "ε_w")
     shown = _WORD.sub(lambda found: _LETTERS[found[1]], shown)
     shown = _BELOW.sub(_lowered, shown)
+    shown = _ENTRY.sub(r"<sub>\1</sub>", shown)
     shown = _BINARY.sub("log<sub>2</sub>", shown)
+    shown = _ROOT.sub("√(", shown)
     return Markup(_raised(shown))
 
 

@@ -12,7 +12,9 @@ __all__ = ["provenance_section"]
 
 def provenance_section(studies: Sequence[Study]) -> Markup:
     """Return the provenance of all studies, each once."""
-    by_anchor = {study.anchor: study for study in studies}
+    by_anchor: dict[str, Study] = {}
+    for study in sorted(studies, key=lambda one: len(one.records)):  # where a figure draws some of a preset, all of it
+        by_anchor[study.anchor] = study
     return Markup("".join(_study(by_anchor[key]) for key in sorted(by_anchor)))
 
 
@@ -35,7 +37,7 @@ def _study(study: Study) -> Markup:
                 for name, value in (
                     ("Experiment", el("code", f"experiments/{study.name}.py")),
                     ("Version", str(study.experiment.version)),
-                    ("Runs", f"{len(records)}, {seconds:,.0f} s in all"),
+                    ("Runs", f"{study.counted.removesuffix(' runs').removesuffix(' run')}, {seconds:,.0f} s in all"),
                     ("Made by", el("code", study.command)),
                     ("Data", "; ".join(notes) if notes else None),
                 )

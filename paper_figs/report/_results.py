@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from experiments import MissingRuns, find, finished, latest
 from experiments._experiment import command
 from paper_figs.report._html import Markup, Part, anchor, el
+from strongticket.data.digits import DIGITS_NOTE
+from strongticket.runs import Store
 
 if TYPE_CHECKING:
     from experiments import AbstractExperiment
-    from strongticket.runs import Record, Store
+    from strongticket.runs import Collected, Record, Spec
 
-__all__ = ["Missing", "Study", "read", "read_preset"]
+__all__ = ["Missing", "Study", "Watched", "read", "read_preset"]
+
+
+_JPEG: Final = "CIFAR-10 images decoded from JPEG copies, not the published pixels"
 
 
 @dataclass(frozen=True)
 class Study:
-    """The complete runs of one preset.
+    """The runs of one preset: all of them, or those that a figure draws.
 
     Attributes:
         experiment: its class.
@@ -28,6 +33,7 @@ class Study:
         runs: (parameters, result) of each run.
         records: the same runs as the store holds them: keys, environments, seconds.
         command: what makes them.
+        of: how many runs the preset has.
     """
 
     experiment: type[AbstractExperiment]
@@ -35,6 +41,7 @@ class Study:
     runs: Sequence[tuple[Any, dict[str, Any]]]
     records: tuple[Record, ...]
     command: str
+    of: int
 
     @property
     def name(self) -> str:
@@ -50,14 +57,19 @@ class Study:
         """Return the rows that the experiment shows of these runs."""
         return self.experiment.table(self.runs)
 
+    @property
+    def counted(self) -> str:
+        """How many runs, in words."""
+        count = len(self.records)
+        return f"{count} of {self.of} runs" if count < self.of else f"{count} {'run' if count == 1 else 'runs'}"
+
     def source(self) -> Markup:
         """Return one line: which runs the numbers above come from, with a link to all there is to know of them."""
-        count = len(self.records)
         return el(
             "p",
             "From ",
             el("a", f"{self.name}, preset {self.preset}, version {self.experiment.version}", href=f"#{self.anchor}"),
-            f" ({count} {'run' if count == 1 else 'runs'}",
+            f" ({self.counted}",
             f"; {notes}" if (notes := "; ".join(self.notes())) else "",
             "): ",
             el("code", self.command),
@@ -65,13 +77,27 @@ class Study:
         )
 
     def notes(self) -> tuple[str, ...]:
-        """Return what has to be said beside the numbers: the data they rest on, where those are not the published."""
-        values = {str(value) for run, _ in self.runs for value in vars(run).values()}
-        values |= {str(result.get("target")) for _, result in self.runs}
-        said = dict.fromkeys(str(result["note"]) for _, result in self.runs if result.get("note"))
-        if any("cifar" in value.lower() for value in values) and not any("JPEG" in note for note in said):
-            said["CIFAR-10 images decoded from JPEG copies, not the published pixels"] = ""
-        return tuple(said)
+        """Return what has to be said beside the numbers: the data they rest on, where those are not the published.
+
+        What holds for some of the data sets says for which. Where results are older than the note, it is added.
+        """
+        said: dict[str, set[str]] = {}
+        every: set[str] = set()
+        for run, result in self.runs:
+            named = {str(value) for value in (*vars(run).values(), result.get("target"))}
+            data = str(getattr(run, "data", ""))
+            note = str(result.get("note") or "")
+            if not note and data == "digits":
+                note = DIGITS_NOTE
+            if "JPEG" not in note and any("cifar" in value.lower() for value in named):
+                note = "; ".join(part for part in (_JPEG, note) if part)
+            every.add(data)
+            if note:
+                said.setdefault(note, set()).add(data)
+        return tuple(
+            note if whose == every or "" in whose else f"{', '.join(sorted(whose))}: {note}"
+            for note, whose in said.items()
+        )
 
     def environments(self) -> list[tuple[str, str, int]]:
         """Return (revision, environment in words, runs) of the records, most frequent first."""
@@ -112,6 +138,41 @@ class Missing:
         return el("p", el("strong", "Not made yet. "), what, f": {self.reason}.", how, class_="missing")
 
 
+class Watched(Store):
+    """A store that remembers which runs were asked for and all there: what a figure draws."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store.folder)
+        self._seen: dict[str, set[str]] = {}
+
+    def collect(self, specs: Iterable[Spec]) -> Collected:
+        """Return what there is of these runs, see `Store.collect`."""
+        found = super().collect(specs)
+        if not found.missing:
+            for record in found.records:
+                self._seen.setdefault(record.spec.name, set()).add(record.spec.key)
+        return found
+
+    def studies(self, name: str) -> list[Study]:
+        """Return the runs of an experiment that were collected, by the presets that they belong to."""
+        experiment, left = find(name), set(self._seen.get(name, ()))
+        presets = {one: {run.spec.key: run for run in experiment.preset(one)} for one in experiment.presets()}
+        studies = []
+        while left:
+            # whole presets first, and of those the largest; what no preset has was never a preset's
+            covered = {one: left & set(keys) for one, keys in presets.items()}
+            one = max(presets, key=lambda one: (len(covered[one]) == len(presets[one]), len(covered[one])))
+            if not covered[one]:
+                break
+            left -= covered[one]
+            chosen = [run for key, run in presets[one].items() if key in covered[one]]
+            records = super().collect(run.spec for run in chosen).records
+            runs = [(run, record.result) for run, record in zip(chosen, records, strict=True)]
+            made = command(experiment, one, self)
+            studies.append(Study(experiment, one, runs, records, made, len(presets.pop(one))))
+        return studies
+
+
 def read(store: Store, name: str, preset: str) -> Study | Missing:
     """Return the most expensive complete preset of an experiment, or what is missing, with the command for `preset`."""
     try:
@@ -135,7 +196,7 @@ def read_preset(store: Store, name: str, preset: str) -> Study | Missing:
     except ValueError as error:
         return Missing(name, str(error), "")
     records = store.collect(run.spec for run, _ in runs).records
-    return Study(experiment, preset, runs, records, command(experiment, preset, store))
+    return Study(experiment, preset, runs, records, command(experiment, preset, store), len(runs))
 
 
 def _missing(experiment: type[AbstractExperiment], preset: str, store: Store) -> Missing:

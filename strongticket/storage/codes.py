@@ -40,6 +40,8 @@ Code = Literal["uniform", "k-means", "entropy-coded", "sparse", "sparse-quantise
 largest ones as floats; the largest ones of a few values."""
 CODES: Final[tuple[Code, ...]] = get_args(Code)
 MOST_LEVELS: Final = 1 << 16
+_LARGEST: Final = float(np.finfo(np.float32).max)
+_MOST_INDEX: Final = (1 << 31) - 1  # 32 bits are paid for the least and for the largest multiple
 Weights = Mapping[str, Tensor] | Target
 
 
@@ -123,7 +125,10 @@ def entropy_coded(weights: Weights, step: float) -> Approximation:
 
     Args:
         weights: by name, or a target.
-        step: above 0.
+        step: above 0, and so large that no multiple is beyond 32 bits.
+
+    Raises:
+        ValueError: such a step, or weights that float32 cannot hold.
 
     >>> made = entropy_coded({"w": torch.tensor([0.1, 0.0, 0.9, 0.0])}, 1.0)
     >>> made.weights["w"].tolist(), round(made.bits.values - 96, 3)  # one of 4 * 5 words
@@ -133,6 +138,9 @@ def entropy_coded(weights: Weights, step: float) -> Approximation:
     step = float(np.float32(step))
     if not (0.0 < step < math.inf):
         raise ValueError(f"expected a step above 0, got {step}")
+    if not _counts(step, largest := _magnitude(given)):
+        least = largest / _MOST_INDEX
+        raise ValueError(f"expected a step of at least {least:.3g}, so that multiples fit in 32 bits, got {step:.3g}")
     found: dict[str, Floats] = {}
     bits = FLOAT
     for name, value in given.items():
@@ -242,7 +250,7 @@ def _best_sparse(weights: Weights, given: Mapping[str, Floats], left: float) -> 
 
 def _finest(weights: Weights, given: Mapping[str, Floats], bits: float) -> Approximation | None:
     """The smallest step, among multiples of a fine scale, whose message fits; bits do not quite fall with the step."""
-    largest = max((float(np.abs(value).max(initial=0.0)) for value in given.values()), default=0.0)
+    largest = _magnitude(given)
     coarse = entropy_coded(weights, 4.0 * largest or 1.0)  # all zeros
     if coarse.bits.total > bits:
         return None
@@ -250,6 +258,9 @@ def _finest(weights: Weights, given: Mapping[str, Floats], bits: float) -> Appro
     best = coarse
     for _ in range(26):
         middle = (low + high) / 2.0
+        if largest and not _counts(float(np.float32(largest * 2.0**middle)), largest):
+            low = middle
+            continue
         made = entropy_coded(weights, largest * 2.0**middle) if largest else coarse
         if made.bits.total <= bits:
             best, high = min((best, made), key=lambda one: one.error), middle
@@ -258,14 +269,23 @@ def _finest(weights: Weights, given: Mapping[str, Floats], bits: float) -> Appro
     return best
 
 
+def _magnitude(given: Mapping[str, Floats]) -> float:
+    return max((float(np.abs(value).max(initial=0.0)) for value in given.values()), default=0.0)
+
+
+def _counts(step: float, largest: float) -> bool:
+    """Whether every weight is a multiple of the step that 32 bits hold."""
+    return step > 0.0 and bool(np.rint(largest / step) <= _MOST_INDEX)
+
+
 @final
 class _Order:
     """How many of the n largest weights each parameter has, for every n."""
 
     def __init__(self, given: Mapping[str, Floats]) -> None:
         names = list(given)
-        flat = np.concatenate([np.abs(given[name]).reshape(-1) for name in names])
-        owner = np.concatenate([np.full(given[name].size, i, dtype=np.int32) for i, name in enumerate(names)])
+        flat = np.concatenate([np.zeros(0), *(np.abs(given[name]).reshape(-1) for name in names)])
+        owner = np.repeat(np.arange(len(names), dtype=np.int32), [given[name].size for name in names])
         self._owner = owner[np.argsort(flat, kind="stable")[::-1]]  # of equal ones the last, as `largest_global`
         self._sizes = [given[name].size for name in names]
 
@@ -298,6 +318,8 @@ def _given(weights: Weights) -> tuple[dict[str, Floats], AbstractArchitecture | 
     for name, value in given.items():
         if not np.isfinite(value).all():
             raise ValueError(f"{name} has a NaN or infinite weight: no code has a value for it")
+        if float(np.abs(value).max(initial=0.0)) > _LARGEST:
+            raise ValueError(f"{name} has a weight beyond float32's largest, {_LARGEST:.4g}: codes give back float32")
     return given, architecture
 
 

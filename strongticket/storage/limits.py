@@ -73,8 +73,9 @@ def water_level(sizes: Sequence[int], variances: Sequence[float], mse: float) ->
     2.0
     """
     total = sum(sizes)
-    if len(sizes) != len(variances) or not total or not mse > 0.0:
-        raise ValueError(f"expected as many sizes as variances and mse > 0, got {sizes}, {variances} and {mse}")
+    _check_layers(sizes, variances)
+    if not total or not mse > 0.0:
+        raise ValueError(f"expected at least one weight and mse > 0, got {total} and {mse}")
     wanted, pairs = mse * total, sorted(zip(variances, sizes, strict=True))
     under, above = 0.0, total
     for variance, size in pairs:
@@ -82,6 +83,15 @@ def water_level(sizes: Sequence[int], variances: Sequence[float], mse: float) ->
             return (wanted - under) / above
         under, above = under + variance * size, above - size
     return pairs[-1][0]
+
+
+def _check_layers(sizes: Sequence[int], variances: Sequence[float]) -> None:
+    if (
+        len(sizes) != len(variances)
+        or not all(n >= 0 for n in sizes)
+        or not all(0.0 <= v < math.inf for v in variances)
+    ):
+        raise ValueError(f"expected as many sizes as variances, and none negative or NaN, got {sizes} and {variances}")
 
 
 def gaussian_bits(sizes: Sequence[int], variances: Sequence[float], mse: float) -> float:
@@ -101,6 +111,7 @@ def gaussian_bits(sizes: Sequence[int], variances: Sequence[float], mse: float) 
     >>> gaussian_bits([10], [1.0], 0.25), gaussian_bits([1, 1], [4.0, 1.0], 1.5), gaussian_bits([5], [1.0], 2.0)
     (10.0, 0.5, 0.0)
     """
+    _check_layers(sizes, variances)
     if mse == 0.0:
         return math.inf if any(n and v > 0.0 for n, v in zip(sizes, variances, strict=True)) else 0.0
     level = water_level(sizes, variances, mse)
@@ -132,6 +143,8 @@ class RateDistortion:
     cos(h sqrt(2 s)/2), is no smaller than the true one, and beyond the ends of the grid Z falls. Rounding of float64 is
     not accounted for.
 
+    Only slopes 2^(k/2) with whole k are tried, so where few bits are needed the bound is somewhat too small: of the
+    0.71 bits of a coin at D = 0.19 it finds 0.70, of 0.278 at D = 0.64 it finds 0.257, of 0.03 at D = 0.96 none.
     Where sqrt(D) is far below the spacing of the finest grid (2^14 points), the bound stays correct but falls behind.
 
     Args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import itertools
 import math
@@ -30,7 +31,7 @@ from paper_figs.report._html import Markup, el, text
 from paper_figs.report._javascript import UnsupportedFunctionError, javascript, javascript_bound
 from paper_figs.report._mathml import formula
 from paper_figs.report._prose import citations, cite, prose
-from paper_figs.report._results import Missing, Study, read
+from paper_figs.report._results import Missing, Study, Watched, read
 from paper_figs.report._symbols import control
 from paper_figs.report._tables import Cell, _common, _merged, table
 from strongticket import bounds
@@ -39,6 +40,7 @@ from strongticket.runs import Record, Spec, Store, execute
 
 _EMPTY = {"br", "col", "hr", "img", "input", "link", "meta", "wbr"}
 _KEYS = ("lueker1998exponentially.explicit", "pensia2020optimal.theorem2", "lueker1998exponentially.coverage_floor")
+_REAL = {one: one.__dict__["presets"] for one in (Falsification, Looseness, Comparison)}
 X = sympy.Symbol("x", real=True)
 
 
@@ -87,6 +89,13 @@ def patched() -> Iterator[pytest.MonkeyPatch]:
         patch.setattr(_figures, "names", lambda: ["fig13_comparison", "fig12_threshold"])
         patch.setattr(_page, "figure_names", lambda: ["fig13_comparison", "fig12_threshold"])
         yield patch
+
+
+@pytest.fixture
+def real_presets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The presets as they are, in whatever order tests run."""
+    for experiment, presets in _REAL.items():
+        monkeypatch.setattr(experiment, "presets", presets)
 
 
 @pytest.fixture(scope="module")
@@ -184,28 +193,50 @@ def test_missing_runs_are_named_with_their_command(store: Store, parsed: Page) -
     assert len(str(images[0]["alt"])) > 20
 
 
-def test_the_same_store_gives_the_same_bytes(patched: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_figure_names_every_preset_that_it_draws_and_none_that_it_does_not(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The search figures draw the digits and MNIST; once the page named MNIST's runs alone."""
+    runs = Comparison.preset("quick")
+    absent = dataclasses.replace(runs[0], seed=10_001)
+    presets = {"quick": runs, "one": runs[:1], "more": [*runs, absent]}
+    monkeypatch.setattr(Comparison, "presets", classmethod(lambda cls: presets))
+    watched = Watched(store)
+    assert watched.studies("comparison") == []
+    assert watched.collect(run.spec for run in (*runs, absent)).missing  # so nothing of it is drawn
+    assert watched.studies("comparison") == []
+    assert not watched.collect([runs[0].spec]).missing
+    (some,) = watched.studies("comparison")
+    assert (some.preset, some.counted) == ("one", "1 run")
+    assert not watched.collect(run.spec for run in runs).missing
+    (whole,) = watched.studies("comparison")
+    assert (whole.preset, [record.spec for record in whole.records]) == ("quick", [run.spec for run in runs])
+    monkeypatch.setattr(Comparison, "presets", classmethod(lambda cls: {"more": presets["more"]}))
+    (part,) = watched.studies("comparison")
+    assert part.counted == f"{len(runs)} of {len(runs) + 1} runs"
+    assert part.counted in part.source()
+
+
+@pytest.mark.usefixtures("real_presets")
+def test_the_same_store_gives_the_same_bytes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """With another order of sets and in another process too; of an empty store, where all is missing."""
-    here = build(Store("nothing"), tmp_path / "here.html", check_steps=False).read_bytes()
     code = (
         "from pathlib import Path; from paper_figs.report import _figures, _page, build\n"
         "from strongticket.runs import Store\n"
         "_figures.names = _page.figure_names = lambda: ['fig13_comparison', 'fig12_threshold']\n"
         f"build(Store('nothing'), Path({str(tmp_path / 'there.html')!r}), check_steps=False)\n"
     )
-    # the fixture's presets hold in this process alone: their commands and counts are the only difference
-    patched.undo()
-    patched.setattr(_figures, "names", lambda: ["fig13_comparison", "fig12_threshold"])
-    patched.setattr(_page, "figure_names", lambda: ["fig13_comparison", "fig12_threshold"])
-    again = build(Store("nothing"), tmp_path / "again.html", check_steps=False).read_bytes()
+    monkeypatch.setattr(_figures, "names", lambda: ["fig13_comparison", "fig12_threshold"])
+    monkeypatch.setattr(_page, "figure_names", lambda: ["fig13_comparison", "fig12_threshold"])
+    here = build(Store("nothing"), tmp_path / "here.html", check_steps=False).read_bytes()
     environment = os.environ | {"PYTHONHASHSEED": "7", "PYTHONPATH": str(Path(__file__).parents[2])}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment, cwd=tmp_path)
-    assert (tmp_path / "there.html").read_bytes() == again
+    assert (tmp_path / "there.html").read_bytes() == here
     assert b"Not made yet" in here
-    assert b"Not made yet" in again
     assert not list(tmp_path.glob(".*"))
 
 
+@pytest.mark.usefixtures("real_presets")
 def test_needs_are_experiments_and_presets_that_exist() -> None:
     for name, preset in needs("quick") + needs("default"):
         assert preset in find(name).presets()
@@ -358,7 +389,7 @@ def test_cifar_is_said_to_be_jpeg_copies(tmp_path: Path) -> None:
     experiment = find("search_methods")
     runs = experiment.preset("cifar10")[:1]
     record = Record(runs[0].spec, {"rows": []}, {"python": "3", "revision": "abc+"}, 1.5)
-    study = Study(experiment, "cifar10", [(runs[0], record.result)], (record,), "command")
+    study = Study(experiment, "cifar10", [(runs[0], record.result)], (record,), "command", 1)
     assert study.notes() == ("CIFAR-10 images decoded from JPEG copies, not the published pixels",)
     assert "JPEG" in study.source()
     assert study.environments() == [("abc+", f"strongticket {record.version}, python 3", 1)]
@@ -369,3 +400,22 @@ def test_an_experiment_that_is_not_there_is_missing(tmp_path: Path) -> None:
     assert isinstance(found, Missing)
     assert "no experiment" in found.notice()
     assert Spec("a", 1, {}).key not in found.notice()
+
+
+def test_entries_of_matrices_nested_exponents_and_roots_are_drawn() -> None:
+    assert prose("w_q^2 / (2 [H^-1]_qq)") == "w<sub>q</sub><sup>2</sup> / (2 [H<sup>−1</sup>]<sub>qq</sub>)"
+    assert prose("w - H^-1_:P x") == "w − H<sup>−1</sup><sub>:P</sub> x"
+    assert prose("phi^-(i+1), 2^(n (k+1))") == "φ<sup>−(i+1)</sup>, 2<sup>n (k+1)</sup>"
+    assert prose("sum_k a_k <= sqrt(n)") == "sum<sub>k</sub> a<sub>k</sub> ≤ √(n)"
+    assert prose("pensia2020optimal.theorem1_width, max_target") == "pensia2020optimal.theorem1_width, max_target"
+
+
+def test_what_is_said_of_some_data_names_them_and_older_results_of_the_digits_have_their_note() -> None:
+    experiment = find("search_methods")
+    digits, mnist = experiment.preset("quick")[0], experiment.preset("mnist")[0]
+    runs = [(digits, {}), (mnist, {"note": "other files"}), (mnist, {"note": "other files"})]
+    both = Study(experiment, "quick", runs, (), "command", 3).notes()
+    assert len(both) == 2
+    assert both[0].startswith("digits: the 1,797 digits")
+    assert both[1] == "mnist: other files"
+    assert Study(experiment, "mnist", runs[1:], (), "command", 2).notes() == ("other files",)

@@ -184,3 +184,27 @@ def test_weights_that_are_all_zero_cost_next_to_nothing() -> None:
         made = at_budget(code, zero, 400)
         assert made is not None
         assert made.error == 0
+
+
+def test_multiples_beyond_32_bits_and_weights_beyond_float32_are_refused_and_not_wrapped() -> None:
+    """2^31 multiples were once counted as 32 bits, and 10^30 of them came back as another weight."""
+    with pytest.raises(ValueError, match="multiples fit in 32 bits"):
+        entropy_coded({"w": torch.ones(3)}, 1e-30)
+    with pytest.raises(ValueError, match="multiples fit in 32 bits"):
+        entropy_coded({"w": torch.ones(3)}, 2.0**-31)
+    finest = entropy_coded({"w": torch.ones(3)}, 2.0**-30)
+    assert finest.error == 0.0
+    for code in CODES:
+        with pytest.raises(ValueError, match="beyond float32"):
+            at_budget(code, {"w": torch.tensor([1e300], dtype=torch.float64)}, 1e6)
+
+
+def test_every_code_has_an_answer_for_subnormal_weights_and_for_none_at_all() -> None:
+    for code in CODES:
+        tiny = at_budget(code, {"w": torch.tensor([1e-42, -1e-45])}, 1e4)
+        assert tiny is not None
+        assert tiny.bits.total <= 1e4
+        assert tiny.error <= 1e-83
+        nothing = at_budget(code, {}, 1e4)
+        assert nothing is not None
+        assert (nothing.size, nothing.error) == (0, 0.0)
