@@ -17,10 +17,13 @@ import pytest
 import theory
 
 ROOT = Path(__file__).resolve().parents[2]
-pytestmark = pytest.mark.skipif(
-    any(find_spec(name) is None for name in ("sphinx", "myst_parser", "furo")),
-    reason="the site needs pip install 'strongticket[docs]'",
-)
+pytestmark = [
+    pytest.mark.xdist_group("the site"),
+    pytest.mark.skipif(
+        any(find_spec(name) is None for name in ("sphinx", "myst_parser", "furo")),
+        reason="the site needs pip install 'strongticket[docs]'",
+    ),
+]
 
 LOADING = {"script": "src", "img": "src", "iframe": "src", "source": "src", "link": "href", "object": "data"}
 

@@ -38,6 +38,8 @@ from strongticket import bounds
 from strongticket.bounds import Bound, Formula, Hypothesis, Relation
 from strongticket.runs import Record, Spec, Store, execute
 
+pytestmark = pytest.mark.xdist_group("the report")
+
 _EMPTY = {"br", "col", "hr", "img", "input", "link", "meta", "wbr"}
 _KEYS = ("lueker1998exponentially.explicit", "pensia2020optimal.theorem2", "lueker1998exponentially.coverage_floor")
 _REAL = {one: one.__dict__["presets"] for one in (Falsification, Looseness, Comparison)}

@@ -23,7 +23,10 @@ from strongticket.runs import Store, execute
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 playwright = pytest.importorskip("playwright.sync_api", reason="the browser tests need playwright")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="the browser tests need chromium")
+pytestmark = [
+    pytest.mark.xdist_group("the report"),
+    pytest.mark.skipif(CHROMIUM is None, reason="the browser tests need chromium"),
+]
 
 ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-dev-shm-usage")
 STILL = (
