@@ -49,6 +49,10 @@ _LEAST_ERRORS: Final = 0.5
 """In percent: accuracies above 99.5 % are drawn there."""
 
 
+_BEHIND: Final = 1.2
+"""Where the limit for normal weights exceeds that for the target's law by more, the latter is not drawn."""
+
+
 @dataclass(frozen=True)
 class _Place:
     """A method at a setting, over the seeds."""
@@ -60,6 +64,7 @@ class _Place:
     errors: Any
     rms: float | None
     limit: float | None
+    normal: float | None
 
 
 def compose(store: Store) -> Any:
@@ -98,7 +103,7 @@ def _places(runs: Sequence[tuple[GrandComparison, dict[str, Any]]]) -> list[_Pla
     for (_, family, _, state, _), group in by_place(runs).items():
         rows = [row for row, _ in group]
         mse = [row["mse"] for row in rows]
-        limits: list[Any] = [row["limit"]["empirical"] if row["limit"] else None for row in rows]
+        limits: list[Any] = [row["limit"] for row in rows if row["limit"]]
         found.append(
             _Place(
                 family,
@@ -107,7 +112,10 @@ def _places(runs: Sequence[tuple[GrandComparison, dict[str, Any]]]) -> list[_Pla
                 float(np.mean([row["kept_per_weight"] for row in rows])),
                 np.array([max(100 * (1 - row["accuracy"]), _LEAST_ERRORS) for row in rows]),
                 float(np.sqrt(np.mean(mse))) if all(mse) else None,
-                float(np.mean(limits)) if None not in limits else None,
+                *(
+                    float(np.mean([limit[name] for limit in limits])) if len(limits) == len(rows) else None
+                    for name in ("empirical", "gaussian")
+                ),
             )
         )
     return found
@@ -135,7 +143,12 @@ def _distortion(ax: Any, places: Sequence[_Place]) -> None:
     for place in known:
         _, colour, mark = _LOOKS[place.family]
         ax.plot(place.rms, place.bits, mark, color=colour, ms=3, mfc="white", mew=0.8)
-    line = sorted((place.rms, place.limit) for place in known if place.limit)
+    line = sorted(
+        # where errors are finer than the grid that it is computed on, the limit stays true and says little
+        (place.rms, place.limit)
+        for place in known
+        if place.limit and place.normal and place.normal < _BEHIND * place.limit
+    )
     ax.plot(*zip(*line, strict=True), color="0.2", lw=1.0, ls="--", zorder=1)
     ax.set(xscale="log", yscale="log", ylabel="bits per weight of the target", xlabel="error of a weight (rms)")
     ax.minorticks_off()

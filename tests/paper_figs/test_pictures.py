@@ -155,7 +155,7 @@ def _grand_row(family: str, state: str, kept: float, bits: float, accuracy: floa
     return {
         "family": family, "method": family, "state": state, "setting": {"density": kept}, "kept_per_weight": kept,
         "accuracy": accuracy, "mse": 4.0**-bits if known else None, "bits": {"per_weight": bits},
-        "limit": {"empirical": bits - 1.0} if known else None,
+        "limit": {"empirical": bits - 1.0, "gaussian": 1.05 * (bits - 1.0)} if known else None,
     }  # fmt: skip
 
 
