@@ -209,7 +209,8 @@ def judged(report: Report) -> Report:
         found = Verdict.FALSIFIED
     elif report.sequential and report.p_value_holds <= level:
         found = Verdict.HOLDS
-    elif least > level or report.p_value_at_worst <= report.alpha:  # Holm's method may ask for no more than alpha
+    elif least > level or (report.undecided and report.p_value_at_worst <= report.alpha):
+        # of the largest p-value of a family Holm's method asks for no more than alpha
         found = Verdict.INCONCLUSIVE
     else:
         found = Verdict.HOLDS_SO_FAR

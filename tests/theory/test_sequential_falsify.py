@@ -210,6 +210,14 @@ def test_what_is_surprising_alone_may_not_be_among_many() -> None:
     assert reports([(0.5, 0)], trials=8, alpha=0.05)[0].verdict is Verdict.HOLDS_SO_FAR
 
 
+def test_undecided_trials_are_held_against_the_least_that_holm_may_ask_for() -> None:
+    """p at worst lies above alpha / 2 and below alpha: with the other claim falsified first, it would be enough."""
+    tipping = judge(die(), Tally(60, 12, 0, 3), delta=0.1, alpha=1e-3)
+    assert 5e-4 < tipping.p_value_at_worst <= 1e-3 < tipping.p_value
+    both = adjusted([tipping, *reports([(0.1, 40)], alpha=1e-3)])
+    assert [report.verdict for report in both] == [Verdict.INCONCLUSIVE, Verdict.FALSIFIED]
+
+
 def test_the_level_named_is_the_one_that_was_used() -> None:
     """P alone is not what decides among several: a reader must not find a p below "falsified at" and no verdict."""
     (alone,) = reports([(0.1, 15)], alpha=1e-3)
