@@ -25,7 +25,15 @@ _ENTRY: Final = re.compile(r"(?:(?<=\])|(?<=\^-1))_(:?[A-Za-z]+)(?![A-Za-z0-9_])
 _ABOVE: Final = re.compile(r"\^(\{[^{}]*\}|-?\((?:[^()]|\([^()]*\))*\)|-?[A-Za-z0-9]+)")
 _ROOT: Final = re.compile(r"(?<![A-Za-z0-9_.])sqrt\(")
 _BINARY: Final = re.compile(r"(?<![A-Za-z0-9_.])log2(?![A-Za-z0-9_.])")
-_ACCENTS: Final = {"'": "\u0301", "`": "\u0300", '"': "\u0308", "^": "\u0302", "~": "\u0303", "c": "\u0327"}
+_ACCENTS: Final = {
+    "'": "\u0301",
+    "`": "\u0300",
+    '"': "\u0308",
+    "^": "\u0302",
+    "~": "\u0303",
+    "c": "\u0327",
+    "v": "\u030c",
+}
 
 
 def prose(plain: str) -> Markup:
@@ -71,10 +79,11 @@ def citations() -> dict[str, dict[str, str]]:
 
 
 def _plain(latex: str) -> str:
-    """Return a field of a BibTeX entry without its braces and accents."""
+    """Return a field of a BibTeX entry without its braces and accents, Greek letters as themselves."""
     import unicodedata
 
-    shown = re.sub(r"\{?\\([\'`\"^~c])\s*\{?(\w)\}?\}?", lambda m: m[2] + _ACCENTS[m[1]], latex)
+    shown = re.sub(r"\$\\(?:var)?(\w+)\$", lambda m: unicodedata.lookup(f"GREEK SMALL LETTER {m[1].upper()}"), latex)
+    shown = re.sub(r"\{?\\([\'`\"^~]|[cv](?=[\s{]))\s*\{?(\w)\}?\}?", lambda m: m[2] + _ACCENTS[m[1]], shown)
     shown = shown.replace("--", "–").replace("\\&", "&").replace("~", " ")
     return unicodedata.normalize("NFC", re.sub(r"[{}]", "", shown))
 

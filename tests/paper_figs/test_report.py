@@ -421,3 +421,10 @@ def test_what_is_said_of_some_data_names_them_and_older_results_of_the_digits_ha
     assert both[0].startswith("digits: the 1,797 digits")
     assert both[1] == "mnist: other files"
     assert Study(experiment, "mnist", runs[1:], (), "command", 2).notes() == ("other files",)
+
+
+def test_references_read_as_prose() -> None:
+    for key, entry in citations().items():
+        for name, value in entry.items():
+            assert name in ("url", "doi") or not re.search(r"[\\\\{}$]", value), (key, name, value)
+    assert "ε-perturbation" in citations()["xiong2022perturbation"]["title"]
