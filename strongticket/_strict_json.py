@@ -9,10 +9,8 @@ from typing import Any, NoReturn
 __all__ = ["MAX_DEPTH", "MAX_ITEMS", "strict_json"]
 
 MAX_ITEMS = 1 << 18  # a Python object each: bounds the memory that a text can ask for
-MAX_CONTAINERS = (
-    1 << 20
-)  # lists and objects, of up to 200 bytes each; more only in texts of so many times their number:
-BYTES_PER_CONTAINER = 20
+MAX_CONTAINERS = 1 << 20  # lists and objects, which take up to 200 bytes of memory each
+BYTES_PER_CONTAINER = 20  # of text: a longer text may have one for each so many
 MAX_DEPTH = 64
 MAX_NUMBER = 40  # characters; 2^64 has 20 digits, a double at most 24 characters
 

@@ -20,19 +20,24 @@ __all__ = ["load_average", "machine", "start_up"]
 _PACKAGES: Final = ("numba", "llvmlite", "triton", "ortools")
 
 
-def machine() -> dict[str, Any]:
-    """Return the environment of a run, with what speed depends on: vector width, core count and load.
+def machine(*packages: str) -> dict[str, Any]:
+    """Return the environment of a run, with what speed depends on: versions, core count and vector width.
+
+    Args:
+        packages: more of them whose versions matter.
 
     >>> machine()["vector_bits"] in (None, 128, 256, 512)
     True
     """
-    packages: dict[str, Any] = {}
-    for name in _PACKAGES:
-        try:
-            packages[name] = version(name)
-        except PackageNotFoundError:
-            packages[name] = None
-    return {**environment(), **packages, "cores": os.cpu_count(), "vector_bits": _vector_bits()}
+    versions = {name: _version(name) for name in (*_PACKAGES, *packages)}
+    return {**environment(), **versions, "cores": os.cpu_count(), "vector_bits": _vector_bits()}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def load_average() -> list[float] | None:

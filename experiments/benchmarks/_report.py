@@ -1,11 +1,14 @@
-"""A benchmark's result as text: ratios like with like, and tables for a terminal."""
+"""A benchmark's result as text and as a file: ratios like with like, tables for a terminal, JSON."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
-__all__ = ["ratios", "tables"]
+from strongticket._files import canonical_json, check_writable, write_atomically
+
+__all__ = ["deliver", "ratios", "tables"]
 
 Row = Mapping[str, Any]
 _PLAIN: Final = ("merge + two pointers", "torch sort + search", "numpy brute force")
@@ -14,6 +17,26 @@ _QUESTIONS: Final = {
     "within eps": ("first_hit", "sparsest"),  # a sparsest subset within eps is a subset within eps: the faster counts
     "sparsest within eps": ("sparsest",),
 }
+
+
+def deliver(run: Callable[[], dict[str, Any]], text: Callable[[dict[str, Any]], str], out: Path | None) -> None:
+    """Run a benchmark, print its tables, and write its result as JSON if a file is named.
+
+    Args:
+        run: returns the result.
+        text: makes the tables of it.
+        out: the file.
+
+    Raises:
+        OSError: the file could not be written; said before the benchmark begins.
+    """
+    if out is not None:
+        check_writable(out)
+    result = run()
+    print(text(result))
+    if out is not None:
+        write_atomically(out, canonical_json(result) + "\n")
+        print(f"written to {out}")
 
 
 def ratios(rows: Sequence[Row], peers: Sequence[Row]) -> list[dict[str, Any]]:

@@ -10,7 +10,6 @@ torch operations on the same buffers; steps that are replayed as one CUDA graph 
 
 from __future__ import annotations
 
-import os
 import statistics
 import time
 from collections.abc import Callable
@@ -21,7 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from strongticket._files import canonical_json, write_atomically
+from experiments.benchmarks._machine import load_average
+from experiments.benchmarks._report import deliver
 from strongticket.models import architecture
 from strongticket.runs import environment
 from strongticket.search import (
@@ -320,14 +320,13 @@ def run(benchmark: MaskSearchBenchmark) -> dict[str, Any]:
     rows = [row for place in range(len(benchmark.networks)) for row in _network_rows(benchmark, place)]
     selection = _selection_rows(benchmark) if benchmark.device == "cpu" else []
     parameters = {key: value for key, value in asdict(benchmark).items() if key != "out"}
-    load = list(os.getloadavg()) if hasattr(os, "getloadavg") else None
     device = "cpu" if benchmark.device == "cpu" else torch.cuda.get_device_name(benchmark.device)
     return {
         "name": "mask_search",
-        "parameters": {k: list(v) if isinstance(v, tuple) else v for k, v in parameters.items()},
+        "parameters": parameters,
         "rows": rows,
         "selection": selection,
-        "environment": {**environment(), "device": device, "load_average": load},
+        "environment": {**environment(), "device": device, "load_average": load_average()},
     }
 
 
@@ -348,11 +347,7 @@ def main() -> None:
     import tyro
 
     benchmark = tyro.cli(MaskSearchBenchmark, prog="python -m experiments.benchmarks.mask_search")
-    result = run(benchmark)
-    print(table(result))
-    if benchmark.out is not None:
-        write_atomically(benchmark.out, canonical_json(result).encode())
-        print(f"written to {benchmark.out}")
+    deliver(lambda: run(benchmark), table, benchmark.out)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from experiments.benchmarks._machine import load_average, machine
-from strongticket._files import canonical_json, write_atomically
+from experiments.benchmarks._report import deliver
 from strongticket.data import load
 from strongticket.models import architecture
 from strongticket.pruning.curvature.gram import layer_grams
@@ -287,7 +287,7 @@ def run(benchmark: RowObsBenchmark) -> dict[str, Any]:
     parameters = {key: value for key, value in asdict(benchmark).items() if key != "out"}
     return {
         "name": "row_obs",
-        "parameters": {k: list(v) if isinstance(v, tuple) else v for k, v in parameters.items()},
+        "parameters": parameters,
         "times": times,
         "agreement": agreement,
         "losses": losses,
@@ -320,11 +320,7 @@ def main() -> None:
     import tyro
 
     benchmark = tyro.cli(RowObsBenchmark, prog="python -m experiments.benchmarks.row_obs")
-    result = run(benchmark)
-    print(table(result))
-    if benchmark.out is not None:
-        write_atomically(benchmark.out, canonical_json(result).encode())
-        print(f"written to {benchmark.out}")
+    deliver(lambda: run(benchmark), table, benchmark.out)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ measured as the time of one durable write after the other.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +19,8 @@ from typing import Any, Literal, get_args
 
 from experiments.benchmarks._cluster import cluster
 from experiments.benchmarks._machine import load_average, machine
-from strongticket._files import canonical_json, write_atomically
+from experiments.benchmarks._report import deliver
+from strongticket._files import write_atomically
 from strongticket.runs import Spec, Store, execute
 
 __all__ = ["SchedulingBenchmark", "main", "run", "table"]
@@ -108,20 +109,11 @@ def run(benchmark: SchedulingBenchmark) -> dict[str, Any]:
     parameters = {key: value for key, value in asdict(benchmark).items() if key not in ("out", "folder")}
     return {
         "name": "scheduling",
-        "parameters": {key: list(value) if isinstance(value, tuple) else value for key, value in parameters.items()},
+        "parameters": parameters,
         "rows": rows,
         "durable_write_ms": _durable_ms(benchmark.folder),
-        "environment": {**machine(), **_distributed(), "load_average": load},
+        "environment": {**machine("distributed"), "load_average": load},
     }
-
-
-def _distributed() -> dict[str, Any]:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return {"distributed": version("distributed")}
-    except PackageNotFoundError:
-        return {"distributed": None}
 
 
 def table(result: dict[str, Any]) -> str:
@@ -135,16 +127,12 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join([*lines, f"one durable write after the other: {result['durable_write_ms']:.3g} ms each"])
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main() -> None:
     """Run the benchmark from a terminal."""
     import tyro
 
-    benchmark = tyro.cli(SchedulingBenchmark, prog="python -m experiments.benchmarks.scheduling", args=arguments)
-    result = run(benchmark)
-    print(table(result))
-    if benchmark.out is not None:
-        write_atomically(benchmark.out, canonical_json(result).encode())
-        print(f"written to {benchmark.out}")
+    benchmark = tyro.cli(SchedulingBenchmark, prog="python -m experiments.benchmarks.scheduling")
+    deliver(lambda: run(benchmark), table, benchmark.out)
 
 
 if __name__ == "__main__":

@@ -22,9 +22,8 @@ from experiments.benchmarks import _machine, _peers
 from experiments.benchmarks._cases import EXPONENT, Instances, Kind, Method, Question, engine, kernel, on_device
 from experiments.benchmarks._measure import LEAST, Agreement, Effort, measure
 from experiments.benchmarks._plan import COARSE, EPS, Group, cuda_groups, groups
-from experiments.benchmarks._report import ratios, tables
+from experiments.benchmarks._report import deliver, ratios, tables
 from experiments.benchmarks._roofline import roofline
-from strongticket._files import canonical_json, check_writable, write_atomically
 
 __all__ = ["SubsetSumBenchmark", "main", "run"]
 
@@ -313,14 +312,8 @@ def main() -> None:
     benchmark = tyro.cli(
         SubsetSumBenchmark, prog="python -m experiments.benchmarks.subset_sum", config=(tyro.conf.FlagCreatePairsOff,)
     )
-    if benchmark.out is not None:
-        check_writable(benchmark.out)
     torch.set_num_threads(1)
-    result = run(benchmark)
-    print(tables(result))
-    if benchmark.out is not None:
-        write_atomically(benchmark.out, canonical_json(result) + "\n")
-        print(f"written to {benchmark.out}")
+    deliver(lambda: run(benchmark), tables, benchmark.out)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.special import gammaln
 
-__all__ = ["entropy", "kept_needed", "mask_bits", "needed_bits", "theorem5_kept"]
+__all__ = ["entropy", "kept_needed", "log_choose", "mask_bits", "needed_bits", "theorem5_kept"]
 
 _LOG2 = math.log(2.0)
 _SLACK = 1e-9  # relative; necessary conditions lean to the smaller number where rounding could decide
@@ -39,20 +39,20 @@ def mask_bits(parameters: int, kept: int, *, exactly: bool = False) -> float:
     if not 0 <= kept <= parameters:
         raise ValueError(f"0 <= kept <= parameters is needed, got {kept} of {parameters}")
     if exactly:
-        return float(_log_choose(parameters, kept)) / _LOG2
+        return float(log_choose(parameters, kept)) / _LOG2
     if kept >= parameters:
         return float(parameters)
     if 2 * kept >= parameters:  # all but the larger ones
         return parameters + math.log1p(-(2.0 ** (mask_bits(parameters, parameters - kept - 1) - parameters))) / _LOG2
-    terms = _log_choose(parameters, kept - np.arange(min(kept, _TERMS) + 1))
+    terms = log_choose(parameters, kept - np.arange(min(kept, _TERMS) + 1))
     peak, last = float(terms[0]), kept - len(terms) + 1
     ratio = last / (parameters - last + 1)  # the terms left out fall at least so fast
     rest = math.exp(float(terms[-1]) - peak) * ratio / (1.0 - ratio) if last else 0.0
     return min(float(parameters), (peak + math.log(float(np.exp(terms - peak).sum()) + rest)) / _LOG2)
 
 
-def _log_choose(items: int, size: Any) -> Any:
-    """log C(m, k); gammaln has relative error 1e-15, so differences of two huge ones are off by about 1e-15 m log m."""
+def log_choose(items: int, size: Any) -> Any:
+    """Return log C(m, k), of each k; gammaln has relative error 1e-15, so huge ones are off by about 1e-15 m log m."""
     return gammaln(items + 1.0) - gammaln(size + 1.0) - gammaln(items - size + 1.0)
 
 
@@ -111,7 +111,7 @@ def theorem5_kept(parameters: int, entries: int, eps: float, *, scaled: bool = F
     if not scaled:
         return kept_needed(parameters, needed_bits(entries, eps), exactly=True)
     k = np.arange(1, parameters // 2 + 1)
-    bits = _log_choose(parameters, k) / _LOG2
+    bits = log_choose(parameters, k) / _LOG2
     needed = entries * np.log2(np.sqrt(k) / (2.0 * eps)) - 1.0
     enough = bits >= needed - _SLACK * np.maximum(1.0, np.abs(needed))
     return int(k[np.argmax(enough)]) if enough.any() else None

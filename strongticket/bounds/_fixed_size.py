@@ -7,8 +7,9 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import gammaln, ndtr
+from scipy.special import ndtr
 
+from strongticket.bounds._counting import log_choose
 from strongticket.bounds._floor import check_setting
 from strongticket.bounds._laws import ItemLaw, Law, get_law
 
@@ -83,10 +84,6 @@ def _windows(law: ItemLaw, size: int, eps: float, target: float, averaged: bool)
     return weights / 2.0, _window(law, size, (nodes + 1.0) * target / 2.0, eps)
 
 
-def _log_choose(items: int, size: int) -> float:
-    return float(gammaln(items + 1) - gammaln(size + 1) - gammaln(items - size + 1))
-
-
 def fixed_size_hits(
     items: int,
     size: int,
@@ -122,7 +119,7 @@ def fixed_size_hits(
         return 0.0
     chosen = get_law(law, eps / scale)
     weights, windows = _windows(chosen, size, eps / scale, target / scale, averaged)
-    return math.exp(min(_log_choose(items, size) + size * math.log(chosen.alive), 700.0)) * float(weights @ windows)
+    return math.exp(min(log_choose(items, size) + size * math.log(chosen.alive), 700.0)) * float(weights @ windows)
 
 
 def fixed_size_failure(
@@ -148,5 +145,5 @@ def fixed_size_failure(
         return 1.0
     chosen = get_law(law, eps / scale)
     weights, windows = _windows(chosen, size, eps / scale, target / scale, averaged)
-    subsets = math.exp(min(_log_choose(items, size) + size * math.log(chosen.alive), 700.0))
+    subsets = math.exp(min(log_choose(items, size) + size * math.log(chosen.alive), 700.0))
     return float(weights @ np.exp(-subsets * windows))

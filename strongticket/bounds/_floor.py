@@ -9,8 +9,8 @@ from typing import TypeGuard
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import gammaln
 
+from strongticket.bounds._counting import log_choose
 from strongticket.bounds._laws import ItemLaw, Law, get_law
 
 __all__ = ["check_setting", "coverage_floor", "fixed_size_floor", "log_binomial", "most_units", "positive_sum_cdf"]
@@ -53,10 +53,9 @@ def check_setting(items: int, eps: float, target: float, scale: float, size: int
 def log_binomial(items: int, probability: float) -> Array:  # [items + 1]
     """Logarithms of the binomial probabilities of k = 0..items successes."""
     k = np.arange(items + 1)
-    log_choose = gammaln(items + 1) - gammaln(k + 1) - gammaln(items - k + 1)
     if probability == 1.0:
         return np.where(k == items, 0.0, -np.inf)
-    return np.asarray(log_choose + k * math.log(probability) + (items - k) * math.log1p(-probability))
+    return np.asarray(log_choose(items, k) + k * math.log(probability) + (items - k) * math.log1p(-probability))
 
 
 @lru_cache(maxsize=32)

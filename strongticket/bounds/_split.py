@@ -8,7 +8,17 @@ from fractions import Fraction
 
 from strongticket.bounds._laws import ItemLaw
 
-__all__ = ["ways_to_split"]
+__all__ = ["least_groups", "ways_to_split"]
+
+
+def least_groups(widest: float, max_target: float) -> int:
+    """Return the least number g >= 1 of groups, each of which reaches `widest`, with g widest >= max_target exactly.
+
+    >>> least_groups(0.45, 0.0), least_groups(0.45, 0.9), least_groups(0.45, 1.0)
+    (1, 2, 3)
+    """
+    least = max(1, math.ceil(max_target / widest))
+    return least + (Fraction(widest) * least < Fraction(max_target))  # the division may have been rounded down
 
 
 def ways_to_split(
@@ -27,8 +37,7 @@ def ways_to_split(
     """
     # a group reaches at most c, and q falls to 0 as c nears 1/2 for products
     widest = 0.45 if u_min is None else u_min / 2.0
-    least = max(1, math.ceil(max_target / widest))
-    least += Fraction(widest) * least < Fraction(max_target)  # the division may have been rounded down
+    least = least_groups(widest, max_target)
     for groups in range(least, least + most):
         if u_min is not None:
             yield groups, widest, widest

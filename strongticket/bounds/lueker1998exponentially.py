@@ -24,6 +24,7 @@ from strongticket.bounds._bound import Bound, Formula, Hypothesis, Relation
 from strongticket.bounds._floor import coverage_floor
 from strongticket.bounds._information import failure_predicted, items_predicted, quenched_failure
 from strongticket.bounds._laws import LAWS, ItemLaw, Law, LawName, get_law
+from strongticket.bounds._split import least_groups
 
 __all__ = [
     "BOUNDS",
@@ -386,8 +387,7 @@ def items_for_range(eps: float, delta: float, reach: float, *, law: Law = "unifo
         raise ValueError(f"reach must be positive and finite, got {reach}")
     chosen = get_law(law, eps)
     widest = 0.5 if chosen.name in ("uniform", "normal") else 0.45  # for products q falls to 0 at 1/2
-    least = max(1, math.ceil(reach / widest))
-    least += Fraction(widest) * least < Fraction(reach)  # the division may have been rounded down
+    least = least_groups(widest, reach)
 
     def each(groups: int) -> int:
         # a group reaches at least reach/g: one step up, or the law's best range if that is wider

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from scipy.special import gammaln
 from scipy.stats import binom
 
 from strongticket.bounds._bound import Bound, Formula, Hypothesis, Relation
+from strongticket.bounds._counting import log_choose
 from strongticket.bounds._information import items_predicted
 from strongticket.bounds._laws import LawName, get_law
 from strongticket.bounds._propagation import closed_form_error, propagate_error, weight_budget
@@ -393,12 +393,12 @@ def neurons_for_picks(d_in: int, picks: int, u_min: float, delta: float) -> int:
             f"d_in, picks >= 1 and u_min, delta in (0, 1) are needed, got {d_in}, {picks}, {u_min}, {delta}"
         )
     s = np.arange(1, d_in + 1)
-    log_choose = gammaln(d_in + 1) - gammaln(s + 1) - gammaln(d_in - s + 1)
+    subsets = log_choose(d_in, s)
     good = 1.0 - ((1.0 + u_min) / 2.0) ** s
 
     def failure(neurons: int) -> float:
         with np.errstate(divide="ignore"):
-            terms = log_choose + binom.logcdf(s * picks - 1, neurons, good)
+            terms = subsets + binom.logcdf(s * picks - 1, neurons, good)
         return float(np.exp(np.minimum(terms, 0.0)).sum())
 
     low, high = d_in * picks - 1, 2 * d_in * picks
@@ -428,8 +428,7 @@ def theorem2_kept(parameters: int, d: int, eps: float) -> int | None:
         raise ValueError(f"parameters >= 0, d >= 1 and eps in (0, 1/2) are needed, got {parameters}, {d}, {eps}")
     needed = d * d * math.log(1.0 / (2.0 * eps)) - math.log(2.0)
     k = np.arange(parameters + 1)
-    log_choose = gammaln(parameters + 1) - gammaln(k + 1) - gammaln(parameters - k + 1)
-    total = np.logaddexp.accumulate(log_choose)
+    total = np.logaddexp.accumulate(log_choose(parameters, k))
     # a necessary condition: lean to the smaller k where rounding could decide
     enough = total >= needed - 1e-9 * max(1.0, abs(needed))
     return int(np.argmax(enough)) if enough.any() else None

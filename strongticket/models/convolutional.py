@@ -162,7 +162,11 @@ class Vgg(AbstractImageArchitecture):
 
     KINDS: ClassVar[Mapping[str, tuple[tuple[int, ...], ...]]] = MappingProxyType(
         {
-            **{"vgg11": _VGG11, "vgg13": _VGG13, "vgg16": _VGG16, "vgg19": _VGG19, "vgg-small": _SMALL},
+            "vgg11": _VGG11,
+            "vgg13": _VGG13,
+            "vgg16": _VGG16,
+            "vgg19": _VGG19,
+            "vgg-small": _SMALL,
             **dict.fromkeys(_LINEAR, _VGG13),
         }
     )
@@ -186,7 +190,7 @@ class Vgg(AbstractImageArchitecture):
         return _LINEAR.get(self.kind, 1)
 
     def build(self) -> nn.Module:
-        """Return the network: conv1, norm1, relu1, ..., pool1, ..., average1 (not in vgg-small), flatten, linear1"""
+        """Return the network: conv1, norm1, relu1, ..., pool1, ..., average1 (no vgg-small), flatten, linear1, ..."""
         layers, (channels, height, width) = _Layers(), self.inputs
         for group, members in enumerate(self.KINDS[self.kind]):
             for wanted in members:

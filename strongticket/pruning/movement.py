@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from strongticket.pruning.abstract import AbstractScore
 from strongticket.pruning.problem import Problem
-from strongticket.pruning.retrain import recipe_of, train_held
+from strongticket.pruning.retrain import train_held
 from strongticket.training import Recipe, Stepper
+from strongticket.training.recipe import recipe_of
 
 __all__ = ["Movement", "MovementStepper"]
 

@@ -52,12 +52,11 @@ class _Methods(Mapping[str, Callable[[], AbstractPruner | AbstractScore]]):
         return len(self._places) + len(self._registered)
 
     def register(self, key: str, kind: Callable[[], AbstractPruner | AbstractScore], replace: bool) -> None:
-        if key in self._places or (not replace and self._registered.get(key, kind) is not kind):
-            raise ValueError(f"there is another method {key!r}: choose another key{self._advice(key)}")
+        if key in self._places:
+            raise ValueError(f"there is another method {key!r}: choose another key")
+        if not replace and self._registered.get(key, kind) is not kind:
+            raise ValueError(f"there is another method {key!r}: choose another key, or give replace=True")
         self._registered[key] = kind
-
-    def _advice(self, key: str) -> str:
-        return "" if key in self._places else ", or give replace=True"
 
 
 _KNOWN: Final = _Methods(

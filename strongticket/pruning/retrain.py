@@ -6,23 +6,23 @@ import copy
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from strongticket import random
-from strongticket.data._dataset import Split, pair_of
+from strongticket.data._dataset import Split
 from strongticket.mask import Mask
 from strongticket.pruning.abstract import Pruned
 from strongticket.pruning.hold import hold
-from strongticket.training import RECIPES, Checkpoint, Epoch, Loop, Recipe, Stepper, WeightOptimiser
+from strongticket.training import Checkpoint, Epoch, Loop, Recipe, Stepper, WeightOptimiser
 from strongticket.training.checkpoint import digest
-from strongticket.training.data import check_outputs, examples_of
+from strongticket.training.data import check_fit, examples_of
 from strongticket.training.dense import finished, keeper_of
 from strongticket.training.log import Log
 from strongticket.training.loop import deterministic_noise, thread_count
 from strongticket.training.parallel import Group, Parallel
+from strongticket.training.recipe import recipe_of, resolve
 
 __all__ = ["Retrained", "Retraining", "retrain", "train_held"]
 
@@ -63,19 +63,6 @@ class Retraining:
 
     def __post_init__(self) -> None:
         recipe_of(self.recipe)
-
-
-def recipe_of(recipe: Recipe | str) -> Recipe:
-    """Return a recipe by its name.
-
-    Raises:
-        ValueError: an unknown name.
-    """
-    if isinstance(recipe, Recipe):
-        return recipe
-    if recipe not in RECIPES:
-        raise ValueError(f"unknown recipe {recipe!r}: expected a Recipe or one of {', '.join(RECIPES)}")
-    return RECIPES[recipe]
 
 
 def retrain(
@@ -139,7 +126,7 @@ def retrain(
         pruned.mask,
         inputs,
         labels,
-        _changed(recipe, epochs=epochs, batch_size=batch_size, lr=lr),
+        resolve(recipe, epochs=epochs, batch_size=batch_size, lr=lr),
         seed=seed,
         validation=validation,
         progress=progress,
@@ -149,16 +136,6 @@ def retrain(
         log=log,
         parallel=parallel,
     )
-
-
-def _changed(recipe: Recipe | str | None, **changes: Any) -> Recipe:
-    """The recipe with what the caller replaces in it, or one of these values alone."""
-    if recipe is not None:
-        return recipe_of(recipe).changed(**changes)
-    missing = [name for name, value in changes.items() if value is None]
-    if missing:
-        raise ValueError(f"without a recipe, {', '.join(missing)} must be given; recipes: {', '.join(RECIPES)}")
-    return Recipe(**changes)
 
 
 def train_held(
@@ -203,10 +180,8 @@ def train_held(
         network = copy.deepcopy(module)
         if not any(parameter.requires_grad for parameter in network.parameters()):
             network.requires_grad_(True)
-        examples = examples_of(inputs, labels, pair_of(validation), resolved, seed)
-        for part in [(examples.inputs, examples.labels), examples.validation]:
-            if part is not None:
-                check_outputs(network, *part)
+        examples = examples_of(inputs, labels, validation, resolved, seed)
+        check_fit(network, examples)
         group = Group.of(parallel)
         place = group.device(device)
         examples = examples.to(place)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from strongticket import random
-from strongticket.data._dataset import Split, pair_of
+from strongticket.data._dataset import Split
 from strongticket.models import architecture as architecture_of
 from strongticket.search.layers import WeightInit
 from strongticket.search.methods import AbstractMethod, AbstractTopK, Bernoulli, GemMiner, SignedTopK, Threshold
@@ -20,7 +20,7 @@ from strongticket.search.recipes import SearchRecipe, search_recipe
 from strongticket.search.searcher import Searcher, blank
 from strongticket.ticket import AbstractArchitecture, Source, Ticket
 from strongticket.training.checkpoint import Checkpoint
-from strongticket.training.data import check_outputs, examples_of
+from strongticket.training.data import check_fit, examples_of
 from strongticket.training.dense import finished, keeper_of
 from strongticket.training.log import Log
 from strongticket.training.loop import Epoch, Loop, TrainingError, deterministic_noise, thread_count
@@ -133,11 +133,9 @@ def find(
     group = Group.of(parallel)
     place = group.device(device) or torch.device("cpu")
     with deterministic_noise(), thread_count(threads):
-        examples = examples_of(inputs, labels, pair_of(validation), resolved, seed)
+        examples = examples_of(inputs, labels, validation, resolved, seed)
         module = blank(source)
-        for part in [(examples.inputs, examples.labels), examples.validation]:
-            if part is not None:
-                check_outputs(module, *part)
+        check_fit(module, examples)
         check_last_batch(module, len(examples.labels), resolved.batch_size)
         examples = examples.to(place)
         module = module.to(place)

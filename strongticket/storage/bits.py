@@ -8,12 +8,12 @@ the name of the architecture, which is paid for) and nothing else.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final, final
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import gammaln
 from torch import Tensor
 
@@ -28,10 +28,11 @@ __all__ = [
     "file_bits",
     "float_bits",
     "mask_bits",
+    "name_bits",
     "subset_bits",
     "symbol_bits",
     "ticket_bits",
-    "weight_bits",
+    "word_bits",
 ]
 
 SEED: Final = 64.0
@@ -147,6 +148,19 @@ def symbol_bits(counts: ArrayLike) -> float:
     return words + _log2_choose(n + occurs.size - 1, occurs.size - 1)
 
 
+def word_bits(word: NDArray[np.int64]) -> float:
+    """Return the bits of a word over 0, 1, ..., its largest letter: `symbol_bits`, also where few of many occur."""
+    symbols = int(word.max(initial=-1)) + 1
+    if symbols <= 4 * word.size + 1024:
+        return symbol_bits(np.bincount(word, minlength=max(1, symbols)))
+    # no histogram of all symbols
+    counts = np.unique(word, return_counts=True)[1]
+    n = word.size
+    words = float(gammaln(n + 1.0) - gammaln(counts + 1.0).sum())
+    types = float(gammaln(n + symbols + 0.0) - gammaln(n + 1.0) - gammaln(symbols + 0.0))
+    return (words + types) / math.log(2.0)
+
+
 def mask_bits(mask: Mask) -> float:
     """Return the bits of a mask: `subset_bits` of each parameter."""
     shapes, counts = mask.shapes, mask.counts
@@ -189,7 +203,7 @@ def file_bits(ticket: Ticket) -> FileBits:
     return FileBits(packed=ticket.mask.size, header=8 * header, file=8 * len(file))
 
 
-def weight_bits(architecture: AbstractArchitecture | None) -> float:
+def name_bits(architecture: AbstractArchitecture | None) -> float:
     """Return what naming an architecture costs; 0 for none."""
     return 0.0 if architecture is None else _json_bits({"architecture": architecture.id})
 
@@ -222,15 +236,4 @@ def float_bits(
                 raise ValueError(f"the mask has {name} of shape {shape}, which the weights do not have")
         counts |= mask.counts
         positions = mask_bits(mask)
-    return Bits(recipe=weight_bits(architecture), positions=positions, values=FLOAT * sum(counts.values()))
-
-
-def entropy_of(counts: Sequence[int]) -> float:
-    """Return the entropy of the letters of a word in bits, by the counts of its symbols.
-
-    >>> entropy_of([2, 2])
-    1.0
-    """
-    occurs = np.asarray(counts, dtype=np.float64)
-    shares = occurs[occurs > 0] / occurs.sum()
-    return float(-(shares * np.log2(shares)).sum())
+    return Bits(recipe=name_bits(architecture), positions=positions, values=FLOAT * sum(counts.values()))

@@ -12,15 +12,13 @@ from typing import Final, Literal, final, get_args
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from scipy.special import gammaln
 from torch import Tensor
 
 from strongticket.mask import Mask
 from strongticket.models import Target
 from strongticket.selection import largest_global
 from strongticket.storage._levels import Floats, best_step, lloyd, nearest, with_step
-from strongticket.storage.bits import FLOAT, Bits, float_bits, mask_bits, subset_bits, symbol_bits, weight_bits
+from strongticket.storage.bits import FLOAT, Bits, mask_bits, name_bits, subset_bits, word_bits
 from strongticket.ticket import AbstractArchitecture
 
 __all__ = [
@@ -90,8 +88,8 @@ def uniform_quantised(weights: Weights, levels: int) -> Approximation:
     _check_levels(levels)
     found = {name: with_step(value, best_step(value, levels), levels) for name, value in given.items()}
     size = sum(value.size for value in given.values())
-    bits = Bits(recipe=weight_bits(architecture), values=size * math.log2(levels) + FLOAT * len(given))
-    return _made("uniform", weights, given, found, bits, {"levels": levels})
+    bits = Bits(recipe=name_bits(architecture), values=_indexed(size, levels, len(given)))
+    return _made("uniform", given, found, bits, {"levels": levels})
 
 
 def kmeans_quantised(weights: Weights, levels: int) -> Approximation:
@@ -112,8 +110,8 @@ def kmeans_quantised(weights: Weights, levels: int) -> Approximation:
     _check_levels(levels)
     found = {name: nearest(value, lloyd(value, levels)) for name, value in given.items()}
     size = sum(value.size for value in given.values())
-    bits = Bits(recipe=weight_bits(architecture), values=size * math.log2(levels) + FLOAT * levels * len(given))
-    return _made("k-means", weights, given, found, bits, {"levels": levels})
+    bits = Bits(recipe=name_bits(architecture), values=_indexed(size, levels, levels * len(given)))
+    return _made("k-means", given, found, bits, {"levels": levels})
 
 
 def entropy_coded(weights: Weights, step: float) -> Approximation:
@@ -146,11 +144,9 @@ def entropy_coded(weights: Weights, step: float) -> Approximation:
     for name, value in given.items():
         index = np.rint(value / step).astype(np.int64)
         low = int(index.min(initial=0))
-        bits += 2 * FLOAT + _word_bits(index.reshape(-1) - (low if index.size else 0))
+        bits += 2 * FLOAT + word_bits(index.reshape(-1) - low)
         found[name] = np.asarray(index * step, dtype=np.float64)
-    return _made(
-        "entropy-coded", weights, given, found, Bits(recipe=weight_bits(architecture), values=bits), {"step": step}
-    )
+    return _made("entropy-coded", given, found, Bits(recipe=name_bits(architecture), values=bits), {"step": step})
 
 
 def sparse_float(weights: Weights, kept: int) -> Approximation:
@@ -167,8 +163,8 @@ def sparse_float(weights: Weights, kept: int) -> Approximation:
     given, architecture = _given(weights)
     mask = _largest(given, kept)
     found = {name: np.where(mask[name].numpy(), value, 0.0) for name, value in given.items()}
-    held = _tensors(given)
-    return _made("sparse", weights, given, found, float_bits(held, mask, architecture=architecture), {"kept": kept})
+    bits = Bits(recipe=name_bits(architecture), positions=mask_bits(mask), values=FLOAT * kept)
+    return _made("sparse", given, found, bits, {"kept": kept})
 
 
 def sparse_quantised(weights: Weights, kept: int, levels: int) -> Approximation:
@@ -188,9 +184,9 @@ def sparse_quantised(weights: Weights, kept: int, levels: int) -> Approximation:
         found[name] = np.zeros_like(value)
         if chosen.any():
             found[name][chosen] = nearest(value[chosen], lloyd(value[chosen], levels))
-    values = kept * math.log2(levels) + FLOAT * levels * len(given)
-    bits = Bits(recipe=weight_bits(architecture), positions=mask_bits(mask), values=values)
-    return _made("sparse-quantised", weights, given, found, bits, {"kept": kept, "levels": levels})
+    values = _indexed(kept, levels, levels * len(given))
+    bits = Bits(recipe=name_bits(architecture), positions=mask_bits(mask), values=values)
+    return _made("sparse-quantised", given, found, bits, {"kept": kept, "levels": levels})
 
 
 def at_budget(code: Code, weights: Weights, bits: float) -> Approximation | None:
@@ -214,17 +210,16 @@ def at_budget(code: Code, weights: Weights, bits: float) -> Approximation | None
     """
     given, architecture = _given(weights)
     size, parts = sum(value.size for value in given.values()), len(given)
-    left = bits - weight_bits(architecture)
+    left = bits - name_bits(architecture)
     match code:
         case "uniform":
-            levels = _whole(lambda n: size * math.log2(n) + FLOAT * parts <= left, MOST_LEVELS)
+            levels = _whole(lambda n: _indexed(size, n, parts) <= left, MOST_LEVELS)
             return uniform_quantised(weights, levels) if levels else None
         case "k-means":
-            levels = _whole(lambda n: size * math.log2(n) + FLOAT * n * parts <= left, MOST_LEVELS)
+            levels = _whole(lambda n: _indexed(size, n, n * parts) <= left, MOST_LEVELS)
             return kmeans_quantised(weights, levels) if levels else None
         case "sparse":
-            order = _order(given)
-            kept = _whole(lambda n: order.bits(n) + FLOAT * n <= left, size, 0)
+            kept = _Order(given).most(FLOAT, left)
             return None if kept < 0 else sparse_float(weights, kept)
         case "sparse-quantised":
             return _best_sparse(weights, given, left)
@@ -234,15 +229,9 @@ def at_budget(code: Code, weights: Weights, bits: float) -> Approximation | None
 
 
 def _best_sparse(weights: Weights, given: Mapping[str, Floats], left: float) -> Approximation | None:
-    order, size, parts = _order(given), sum(value.size for value in given.values()), len(given)
-    made = []
+    order, made = _Order(given), []
     for levels in (2, 4, 8, 16, 32, 64):
-        left_here, each = left - FLOAT * levels * parts, math.log2(levels)
-
-        def fits(n: int, left: float = left_here, each: float = each) -> bool:
-            return order.bits(n) + each * n <= left
-
-        kept = _whole(fits, size, 0)
+        kept = order.most(math.log2(levels), left - FLOAT * levels * len(given))
         if kept >= 0:
             made.append(sparse_quantised(weights, kept, levels))
     return min(made, key=lambda one: one.error, default=None)
@@ -294,9 +283,9 @@ class _Order:
         counts = np.bincount(self._owner[:kept], minlength=len(self._sizes))
         return math.fsum(subset_bits(n, int(k)) for n, k in zip(self._sizes, counts, strict=True))
 
-
-def _order(given: Mapping[str, Floats]) -> _Order:
-    return _Order(given)
+    def most(self, each: float, left: float) -> int:
+        """Return how many fit into so many bits at `each` for a value, see `_whole`; -1 if not even none does."""
+        return _whole(lambda n: self.bits(n) + each * n <= left, len(self._owner), 0)
 
 
 def _whole(fits: Callable[[int], bool], most: int, least: int = 1) -> int:
@@ -323,24 +312,20 @@ def _given(weights: Weights) -> tuple[dict[str, Floats], AbstractArchitecture | 
     return given, architecture
 
 
-def _tensors(given: Mapping[str, Floats]) -> dict[str, Tensor]:
-    return {name: torch.from_numpy(value.astype(np.float32)) for name, value in given.items()}
-
-
 def _check_levels(levels: int) -> None:
     if isinstance(levels, bool) or not isinstance(levels, int) or not 1 <= levels <= MOST_LEVELS:
         raise ValueError(f"levels: expected a whole number in 1..{MOST_LEVELS}, got {levels!r}")
 
 
+def _indexed(count: int, levels: int, floats: int) -> float:
+    """Bits of so many numbers of one of `levels` values, and of the floats that name these values."""
+    return count * math.log2(levels) + FLOAT * floats
+
+
 def _made(
-    code: Code,
-    weights: Weights,
-    given: Mapping[str, Floats],
-    found: Mapping[str, Floats],
-    bits: Bits,
-    details: Mapping[str, float],
+    code: Code, given: Mapping[str, Floats], found: Mapping[str, Floats], bits: Bits, details: Mapping[str, float]
 ) -> Approximation:
-    tensors = _tensors(found)
+    tensors = {name: torch.from_numpy(value.astype(np.float32)) for name, value in found.items()}
     error = math.fsum(float(np.square(tensors[name].double().numpy() - value).sum()) for name, value in given.items())
     return Approximation(code, tensors, bits, error, sum(value.size for value in given.values()), details)
 
@@ -348,15 +333,3 @@ def _made(
 def _largest(given: Mapping[str, Floats], kept: int) -> Mask:
     marks = largest_global({name: torch.from_numpy(np.abs(value)) for name, value in given.items()}, kept)
     return Mask({name: marks[name] for name in given})
-
-
-def _word_bits(index: NDArray[np.int64]) -> float:
-    """`symbol_bits` of indices from 0, without a histogram of all symbols where few of many occur."""
-    symbols = int(index.max(initial=-1)) + 1
-    if symbols <= 4 * index.size + 1024:
-        return symbol_bits(np.bincount(index, minlength=max(1, symbols)))
-    counts = np.unique(index, return_counts=True)[1]
-    n = index.size
-    words = float(gammaln(n + 1.0) - gammaln(counts + 1.0).sum())
-    types = float(gammaln(n + symbols + 0.0) - gammaln(n + 1.0) - gammaln(symbols + 0.0))
-    return (words + types) / math.log(2.0)

@@ -15,15 +15,14 @@ from fractions import Fraction
 from typing import Final, final
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter1d
 from torch import Tensor
 
 from strongticket.models import Target
+from strongticket.storage._levels import Floats
 
 __all__ = ["RateDistortion", "covering_bits", "gaussian_bits", "water_level"]
 
-Floats = NDArray[np.float64]
 _LN2: Final = math.log(2.0)
 _ROUNDS: Final = 400
 _FINE: Final = 8.0  # grid points in the standard deviation that a slope stands for

@@ -19,6 +19,7 @@ from strongticket.mask import Mask
 from strongticket.pruning import AbstractPruner, AbstractScore, Problem, Pruned, ScorePruner, pruner_of
 from strongticket.pruning.saliency import scores_of
 from strongticket.selection import kept_count
+from strongticket.testing._promises import elsewhere, must, undrawn
 from strongticket.training import TrainingError, initialise
 
 __all__ = ["check_pruner", "check_score"]
@@ -125,24 +126,17 @@ def _cases(seed: int) -> list[_Case]:
 def _named(method: str, case: _Case) -> Iterator[None]:
     """Say in every failure whose it is, and that the network given and torch's generator are as before."""
     before, modes = _values(case.module), _modes(case.module)
-    generator = torch.random.get_rng_state()
     try:
-        yield
-        after = _values(case.module)
-        _must(before.keys() == after.keys(), "the network that was given has other parameters than before")
-        changed = [name for name in before if not torch.equal(before[name], after[name])]
-        _must(not changed, f"the network that was given has changed: {', '.join(changed)}")
-        _must(_modes(case.module) == modes, "the network that was given has another mode, or other needs of gradients")
-        _must(
-            torch.equal(torch.random.get_rng_state(), generator),
-            "torch's own generator was drawn from: use Problem.seed",
-        )
-    except AssertionError as error:
-        raise AssertionError(f"{method} on {case.name}: {error}") from error
+        with undrawn("Problem.seed"):
+            yield
+            after = _values(case.module)
+            must(before.keys() == after.keys(), "the network that was given has other parameters than before")
+            changed = [name for name in before if not torch.equal(before[name], after[name])]
+            must(not changed, f"the network that was given has changed: {', '.join(changed)}")
+            same = _modes(case.module) == modes
+            must(same, "the network that was given has another mode, or other needs of gradients")
     except Exception as error:
         raise AssertionError(f"{method} on {case.name}: {error}") from error
-    finally:
-        torch.random.set_rng_state(generator)
 
 
 def _values(module: nn.Module) -> dict[str, Tensor]:
@@ -154,77 +148,62 @@ def _modes(module: nn.Module) -> list[object]:
     return [*(part.training for part in module.modules()), *parameters]
 
 
-def _must(holds: bool, said: str) -> None:
-    if not holds:
-        raise AssertionError(said)
-
-
-def _elsewhere(call: Callable[[], object]) -> None:
-    """Call with torch's own generator in another state, and bring it back."""
-    state = torch.random.get_rng_state()
-    torch.default_generator.manual_seed(99)
-    call()
-    torch.random.set_rng_state(state)
-
-
 def _check_saliencies(score: AbstractScore, case: _Case, seed: int) -> None:
     problem = case.problem(seed)
     before = _values(problem.module)
     found = scores_of(score, problem)
-    _must(list(found) == list(problem.names), f"saliencies come as {list(found)}, expected {list(problem.names)}")
-    _must(all(value.is_floating_point() for value in found.values()), "saliencies are floating-point numbers")
-    _must(not any(value.requires_grad for value in found.values()), "saliencies need no gradients: detach them")
+    must(list(found) == list(problem.names), f"saliencies come as {list(found)}, expected {list(problem.names)}")
+    must(all(value.is_floating_point() for value in found.values()), "saliencies are floating-point numbers")
+    must(not any(value.requires_grad for value in found.values()), "saliencies need no gradients: detach them")
     after = _values(problem.module)
-    _must(all(torch.equal(before[name], after[name]) for name in before), "the network of the problem has changed")
-    again: list[dict[str, Tensor]] = []
-    _elsewhere(lambda: again.append(score.score(case.problem(seed))))
-    same = all(torch.equal(found[name], again[0][name]) for name in found)
-    _must(same, "the same problem has other saliencies the second time")
+    must(all(torch.equal(before[name], after[name]) for name in before), "the network of the problem has changed")
+    with elsewhere():
+        again = score.score(case.problem(seed))
+    same = all(torch.equal(found[name], again[name]) for name in found)
+    must(same, "the same problem has other saliencies the second time")
     told, increases = score.score_and_increase(case.problem(seed))
-    _must(all(torch.equal(told[n], found[n]) for n in found), "score and score_and_increase give other saliencies")
+    must(all(torch.equal(told[n], found[n]) for n in found), "score and score_and_increase give other saliencies")
     if increases is not None:
         shapes = {name: tuple(value.shape) for name, value in increases.items()}
-        _must(shapes == problem.shapes, f"increases have the shapes {shapes}, expected {problem.shapes}")
+        must(shapes == problem.shapes, f"increases have the shapes {shapes}, expected {problem.shapes}")
         finite = all(bool(value.isfinite().all()) for value in increases.values())
-        _must(finite, "increases are NaN or infinite")
-    _must(increases is not None or not score.is_increase, "is_increase is set, and no increases are given")
+        must(finite, "increases are NaN or infinite")
+    must(increases is not None or not score.is_increase, "is_increase is set, and no increases are given")
 
 
 def _check_path(pruner: AbstractPruner, case: _Case, nested: bool, seed: int) -> None:
     problem = case.problem(seed)
     densities = (*DENSITIES[:-1], 1 / problem.size, 0.0)
     path = pruner.path(problem, densities)
-    _must(len(path) == len(densities), f"{len(path)} results for {len(densities)} densities")
+    must(len(path) == len(densities), f"{len(path)} results for {len(densities)} densities")
     for density, pruned in zip(densities, path, strict=True):
         _check_pruned(pruned, problem, case, kept_count(density, problem.size), f"density {density:.3g}")
     for more, less in pairwise(path) if nested else ():
-        _must((more.mask & less.mask) == less.mask, "masks of falling densities do not lie in each other")
-    again: list[Pruned] = []
-    _elsewhere(lambda: again.append(pruner.path(case.problem(seed), densities)[2]))
-    _must(again[0].mask == path[2].mask, "the same problem has another mask the second time")
-    equal = all(torch.equal(again[0].weights[name], path[2].weights[name]) for name in path[2].weights)
-    _must(equal, "the same problem has other weights the second time")
+        must((more.mask & less.mask) == less.mask, "masks of falling densities do not lie in each other")
+    with elsewhere():
+        again = pruner.path(case.problem(seed), densities)[2]
+    must(again.mask == path[2].mask, "the same problem has another mask the second time")
+    equal = all(torch.equal(again.weights[name], path[2].weights[name]) for name in path[2].weights)
+    must(equal, "the same problem has other weights the second time")
     alone = pruner.prune(case.problem(seed), densities[2])
-    _must(alone.mask == path[2].mask, "a density alone has another mask than among others")
-    _must(problem.seed == seed and problem.start.count == problem.size, "the problem has changed")
+    must(alone.mask == path[2].mask, "a density alone has another mask than among others")
+    must(problem.seed == seed and problem.start.count == problem.size, "the problem has changed")
 
 
 def _check_pruned(pruned: Pruned, problem: Problem, case: _Case, count: int, at: str) -> None:
-    _must(
-        tuple(pruned.mask) == problem.names, f"{at}: the mask is of {list(pruned.mask)}, not of {list(problem.names)}"
-    )
-    _must(pruned.mask.count == count, f"{at}: {pruned.mask.count} weights are kept, expected exactly {count}")
+    must(tuple(pruned.mask) == problem.names, f"{at}: the mask is of {list(pruned.mask)}, not of {list(problem.names)}")
+    must(pruned.mask.count == count, f"{at}: {pruned.mask.count} weights are kept, expected exactly {count}")
     module, masked = pruned.module(), pruned.module(updated=False)
     for name in problem.names:
         kept, value, given = pruned.mask[name], pruned.weights[name], case.module.get_parameter(name).detach()
-        _must(value.shape == given.shape, f"{at}: {name} has the shape {tuple(value.shape)}, not {tuple(given.shape)}")
-        _must(bool(value.isfinite().all()), f"{at}: {name} holds NaN or infinite weights")
+        must(value.shape == given.shape, f"{at}: {name} has the shape {tuple(value.shape)}, not {tuple(given.shape)}")
+        must(bool(value.isfinite().all()), f"{at}: {name} holds NaN or infinite weights")
         for weights in (value, module.get_parameter(name), masked.get_parameter(name)):
-            _must(not bool(weights[~kept].any()), f"{at}: {name} is not 0 outside of the mask")
+            must(not bool(weights[~kept].any()), f"{at}: {name} is not 0 outside of the mask")
         if not pruned.updated:
-            _must(torch.equal(value[kept], given[kept]), f"{at}: survivors of {name} have moved, and updated is False")
+            must(torch.equal(value[kept], given[kept]), f"{at}: survivors of {name} have moved, and updated is False")
     finite = pruned.predicted_increase is None or math.isfinite(pruned.predicted_increase)
-    _must(finite, f"{at}: the predicted increase is {pruned.predicted_increase}")
+    must(finite, f"{at}: the predicted increase is {pruned.predicted_increase}")
 
 
 def _check_start(pruner: AbstractPruner, case: _Case, seed: int) -> None:
@@ -236,16 +215,16 @@ def _check_start(pruner: AbstractPruner, case: _Case, seed: int) -> None:
         pruned = pruner.prune(problem, density)
         count = min(start.count, kept_count(density, problem.size))
         at = f"density {density} after an earlier pruning"
-        _must(pruned.mask.count == count, f"{at}: {pruned.mask.count} weights are kept, expected {count}")
-        _must((pruned.mask & start) == pruned.mask, f"{at}: weights that were gone are kept again")
+        must(pruned.mask.count == count, f"{at}: {pruned.mask.count} weights are kept, expected {count}")
+        must((pruned.mask & start) == pruned.mask, f"{at}: weights that were gone are kept again")
         back = [name for name in start if bool(pruned.weights[name][~start[name]].any())]
-        _must(not back, f"{at}: weights of {', '.join(back)} that were gone are not 0")
+        must(not back, f"{at}: weights of {', '.join(back)} that were gone are not 0")
 
 
 def _check_refusals(pruner: AbstractPruner, case: _Case) -> None:
     problem = case.problem()
     for density in NO_DENSITIES:
-        _must(_refuses(lambda d=density: pruner.prune(problem, d)), f"the density {density} is not refused")  # type: ignore[misc]
+        must(_refuses(lambda d=density: pruner.prune(problem, d)), f"the density {density} is not refused")  # type: ignore[misc]
     inputs, labels = case.data
     for what, wild in (("NaN", torch.full_like(inputs, math.nan)), ("huge", torch.full_like(inputs, 3e38))):
         try:
@@ -253,9 +232,9 @@ def _check_refusals(pruner: AbstractPruner, case: _Case) -> None:
         except (ValueError, RuntimeError, TrainingError):
             continue
         finite = all(bool(value.isfinite().all()) for value in pruned.weights.values())
-        _must(finite and pruned.mask.count == kept_count(0.5, problem.size), f"{what} inputs lead to NaN weights")
+        must(finite and pruned.mask.count == kept_count(0.5, problem.size), f"{what} inputs lead to NaN weights")
         unmoved = pruner.prune(problem, 0.5).mask == pruned.mask or what == "huge"
-        _must(unmoved, "NaN inputs lead to another mask, and are not refused")
+        must(unmoved, "NaN inputs lead to another mask, and are not refused")
 
 
 def _refuses(call: Callable[[], object]) -> bool:

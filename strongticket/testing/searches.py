@@ -21,6 +21,7 @@ from strongticket.models import MLP
 from strongticket.search import AbstractMethod, AbstractTopK, IteRand, Layer, Searcher, layers_of, random_source
 from strongticket.search.methods import MethodState
 from strongticket.selection import kept_count
+from strongticket.testing._promises import elsewhere, must, undrawn
 from strongticket.ticket import Source
 
 __all__ = ["check_search_method"]
@@ -28,7 +29,7 @@ __all__ = ["check_search_method"]
 SIZES = (7, 11, 5)
 STEPS = 6
 LR = 0.3
-_DRAWN = "torch's own generator was drawn from: use the state's seed"
+_SEED = "the state's seed"
 
 
 def check_search_method(
@@ -61,24 +62,14 @@ def check_search_method(
 
 @contextmanager
 def _named(method: AbstractMethod) -> Iterator[None]:
-    state = torch.random.get_rng_state()
     try:
-        with warnings.catch_warnings():
+        with undrawn(_SEED), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*keeps nothing", category=UserWarning)
             yield
-        drawn = not torch.equal(torch.random.get_rng_state(), state)
-        _must(not drawn, _DRAWN)
     except AssertionError as error:
         raise AssertionError(f"{method.key}: {error}") from error
     except Exception as error:
         raise AssertionError(f"{method.key}: {type(error).__name__}: {error}") from error
-    finally:
-        torch.random.set_rng_state(state)
-
-
-def _must(holds: bool, said: str) -> None:
-    if not holds:
-        raise AssertionError(said)
 
 
 def _source(seed: int) -> Source:
@@ -121,8 +112,8 @@ def _check_choice(method: AbstractMethod, seed: int) -> None:
         kept = [score.clone() for score in scores]
         first = method.masks(layers, scores, MethodState(progress=1.0, seed=seed))
         again = method.masks(layers, scores, MethodState(progress=1.0, seed=seed))
-        _must(all(map(torch.equal, scores, kept)), f"choosing among {what} changed the scores")
-        _must(all(map(torch.equal, first, again)), f"among {what} another mask is chosen the second time")
+        must(all(map(torch.equal, scores, kept)), f"choosing among {what} changed the scores")
+        must(all(map(torch.equal, first, again)), f"among {what} another mask is chosen the second time")
         _check_masks(layers, first)
         if isinstance(method, AbstractTopK):
             _check_counts(method, layers, first, 1.0, what)
@@ -131,18 +122,18 @@ def _check_choice(method: AbstractMethod, seed: int) -> None:
             given = [value.clone() for value in (score, weight, gradient, mask)]
             slope, effective = method.slope(score, weight, gradient, mask), method.weigh(weight, mask)
             unchanged = all(map(torch.equal, (score, weight, gradient, mask), given))
-            _must(unchanged, "slope or weigh changed what it was given")
-            _must(slope.shape == score.shape, f"slopes have the shape {tuple(slope.shape)}, not {tuple(score.shape)}")
-            _must(bool(slope.isfinite().all()), "slopes of finite numbers are NaN or infinite")
-            _must(not bool(effective[mask == 0].any()), "a weight whose mask is 0 is weighed as something else than 0")
+            must(unchanged, "slope or weigh changed what it was given")
+            must(slope.shape == score.shape, f"slopes have the shape {tuple(slope.shape)}, not {tuple(score.shape)}")
+            must(bool(slope.isfinite().all()), "slopes of finite numbers are NaN or infinite")
+            must(not bool(effective[mask == 0].any()), "a weight whose mask is 0 is weighed as something else than 0")
 
 
 def _check_masks(layers: tuple[Layer, ...], masks: list[Tensor]) -> None:
     shapes, wanted = [tuple(mask.shape) for mask in masks], [(layer.size,) for layer in layers]
-    _must(shapes == wanted, f"masks have the shapes {shapes}, expected {wanted}")
+    must(shapes == wanted, f"masks have the shapes {shapes}, expected {wanted}")
     for mask in masks:
         whole = mask.dtype == torch.bool or bool((mask == mask.round()).all())
-        _must(whole, f"masks are bool or whole numbers, got {mask.dtype} with {sorted(set(mask.tolist()))[:4]}")
+        must(whole, f"masks are bool or whole numbers, got {mask.dtype} with {sorted(set(mask.tolist()))[:4]}")
 
 
 def _check_counts(
@@ -150,7 +141,7 @@ def _check_counts(
 ) -> None:
     counts, kept = method.counts(layers, progress), [int(mask.count_nonzero()) for mask in masks]
     kept = kept if len(counts) == len(kept) else [sum(kept)]
-    _must(kept == counts, f"of {what} {kept} are kept, expected exactly {counts}")
+    must(kept == counts, f"of {what} {kept} are kept, expected exactly {counts}")
 
 
 def _check_search(method: AbstractMethod, density: float | None, fused: bool, seed: int) -> None:
@@ -165,20 +156,16 @@ def _check_search(method: AbstractMethod, density: float | None, fused: bool, se
     size = source.architecture.size
     if density is not None:
         count = kept_count(density, size)
-        _must(ticket.mask.count == count, f"{ticket.mask.count} weights are kept at the end, expected {count}")
-    _must(ticket.matches(searcher.module), "the ticket is not what the module holds")
-    before = torch.random.get_rng_state()
-    torch.default_generator.manual_seed(99)
-    state = torch.random.get_rng_state()
-    again, resumed = _searcher(method, fused, seed), _searcher(method, fused, seed)
-    _go(again)
-    _must(again.ticket() == ticket, "the same search finds another ticket the second time")
-    _must(_same(again.scores, searcher.scores), "the same search has other scores the second time")
-    resumed.load_state_dict(saved)
-    _go(resumed, STEPS // 2 + 1)
-    _must(resumed.ticket() == ticket, "a search that was saved and went on finds another ticket")
-    _must(torch.equal(torch.random.get_rng_state(), state), _DRAWN)
-    torch.random.set_rng_state(before)
+        must(ticket.mask.count == count, f"{ticket.mask.count} weights are kept at the end, expected {count}")
+    must(ticket.matches(searcher.module), "the ticket is not what the module holds")
+    with elsewhere(), undrawn(_SEED):
+        again, resumed = _searcher(method, fused, seed), _searcher(method, fused, seed)
+        _go(again)
+        must(again.ticket() == ticket, "the same search finds another ticket the second time")
+        must(_same(again.scores, searcher.scores), "the same search has other scores the second time")
+        resumed.load_state_dict(saved)
+        _go(resumed, STEPS // 2 + 1)
+        must(resumed.ticket() == ticket, "a search that was saved and went on finds another ticket")
 
 
 def _check_held(searcher: Searcher, source: Source, method: AbstractMethod) -> None:
@@ -186,13 +173,13 @@ def _check_held(searcher: Searcher, source: Source, method: AbstractMethod) -> N
     for layer, weight in zip(searcher.layers, searcher.weights, strict=True):
         held = searcher.module.get_parameter(layer.name).detach().view(-1)
         mask = masks[layer.name].view(-1)
-        _must(not bool(held[mask == 0].any()), f"{layer.name} is not 0 where its mask is")
+        must(not bool(held[mask == 0].any()), f"{layer.name} is not 0 where its mask is")
         if not isinstance(method, IteRand):  # which draws dropped weights anew
-            _must(
+            must(
                 torch.equal(weight, source.weight(layer.name).view(-1)), f"random weights of {layer.name} have changed"
             )
         if getattr(method, "frozen", None) is None and not getattr(method, "biases", False):
-            _must(torch.equal(held, method.weigh(weight, mask)), f"{layer.name} does not hold what the method weighs")
+            must(torch.equal(held, method.weigh(weight, mask)), f"{layer.name} does not hold what the method weighs")
 
 
 def _check_nan(method: AbstractMethod, fused: bool, seed: int) -> None:
@@ -207,7 +194,7 @@ def _check_nan(method: AbstractMethod, fused: bool, seed: int) -> None:
     except RuntimeError:
         return
     finite = all(not bool(score.isnan().any()) for score in searcher.scores.values())
-    _must(finite, "NaN gradients make NaN scores, and nothing says so")
+    must(finite, "NaN gradients make NaN scores, and nothing says so")
 
 
 def _check_ends(method: AbstractMethod, fused: bool, seed: int) -> None:
@@ -221,7 +208,7 @@ def _check_ends(method: AbstractMethod, fused: bool, seed: int) -> None:
         _go(searcher)
         kept, size = sum(searcher.kept.values()), searcher.source.architecture.size
         if isinstance(method, AbstractTopK):
-            _must(kept == density * size, f"at density {density:g} {kept} of {size} weights are kept")
+            must(kept == density * size, f"at density {density:g} {kept} of {size} weights are kept")
         else:
-            _must(kept <= density * size, f"at density {density:g} {kept} of {size} weights are kept")
-        _must(searcher.ticket().matches(searcher.module), f"at density {density:g} the ticket is not its module")
+            must(kept <= density * size, f"at density {density:g} {kept} of {size} weights are kept")
+        must(searcher.ticket().matches(searcher.module), f"at density {density:g} the ticket is not its module")

@@ -28,6 +28,7 @@ from strongticket.certificate import Domain, Rigor
 from strongticket.certify import Report, attack, examine, sample
 from strongticket.constructions import AbstractConstruction, Construction
 from strongticket.models import MLP, Target
+from strongticket.testing._promises import must
 from strongticket.testing.ticket_strategies import TARGET_KINDS, architectures, check_ticket, seeds, targets
 from strongticket.ticket import Ticket
 
@@ -214,32 +215,32 @@ def check_construction(
     """
     domain: Domain = method.domain  # type: ignore[attr-defined]
     result, plan = method.construct(target), method.plan(target)
-    _must(result.plan == plan, f"planned {plan}, done {result.plan}")
-    _must(result.best.source == plan.source, "the ticket is not in the source that was planned")
-    _must(method.construct(target).best == result.best, "made twice, the ticket is another one")
-    _must((result.ticket is None) == bool(len(result.unreached)), f"{len(result.unreached)} weights are unreached")
+    must(result.plan == plan, f"planned {plan}, done {result.plan}")
+    must(result.best.source == plan.source, "the ticket is not in the source that was planned")
+    must(method.construct(target).best == result.best, "made twice, the ticket is another one")
+    must((result.ticket is None) == bool(len(result.unreached)), f"{len(result.unreached)} weights are unreached")
     check_ticket(result.best)
     off, allowed = result.largest_error, max(plan.weight_eps)
-    _must(result.ticket is None or off <= allowed, f"a weight is off by {off}, the tolerance is {allowed}")
+    must(result.ticket is None or off <= allowed, f"a weight is off by {off}, the tolerance is {allowed}")
     proved = (certify or examine)(result.best, target, domain)
     for certificate in (proved.maximum, proved.euclidean):
-        _must(certificate.rigor is Rigor.PROVED, f"{certificate} is {certificate.rigor}")
-        _must(certificate.ticket_digest == result.best.digest, "the certificate is of another ticket")
-        _must(certificate.target_digest == target.digest, "the certificate is of another target")
+        must(certificate.rigor is Rigor.PROVED, f"{certificate} is {certificate.rigor}")
+        must(certificate.ticket_digest == result.best.digest, "the certificate is of another ticket")
+        must(certificate.target_digest == target.digest, "the certificate is of another target")
     looked = []
     if certify is None:
         looked.append(sample(result.best, target, domain, trials=trials, seed=seed, ascent_steps=0))
     if certify is None and restarts:
         looked.append(attack(result.best, target, domain, restarts=restarts, steps=40, seed=seed))
     for found in looked:
-        _must(found.error <= proved.maximum.error, f"{found} is more than {proved.maximum}")
+        must(found.error <= proved.maximum.error, f"{found} is more than {proved.maximum}")
     points = _points(domain, target.architecture.sizes[0], trials if certify else 256, seed)
     _check_forward(result, target, points, proved)
     if restarts and len(points):
         _check_forward(result, target, _ascend(result, target, domain, points), proved)
     if network_eps is not None and result.ticket is not None:
         error = max(proved.maximum.error, proved.euclidean.error)
-        _must(error <= network_eps, f"proved {error}, the tolerance is {network_eps}")
+        must(error <= network_eps, f"proved {error}, the tolerance is {network_eps}")
     return result
 
 
@@ -279,9 +280,9 @@ def _check_forward(result: Construction, target: Target, points: torch.Tensor, p
         wanted, got = target.module().double()(points), result.best.module().double()(points)
     slack = SLACK * (1.0 + float(wanted.abs().max()))
     largest, length = proved.maximum.error, proved.euclidean.error
-    _must(float((wanted - got).abs().max()) <= largest + slack, f"an output is off by more than {largest}")
+    must(float((wanted - got).abs().max()) <= largest + slack, f"an output is off by more than {largest}")
     lengths = torch.linalg.vector_norm(wanted - got, dim=1)
-    _must(float(lengths.max()) <= length + slack, f"outputs are off by over {length}")
+    must(float(lengths.max()) <= length + slack, f"outputs are off by over {length}")
 
 
 def check_frequency(failures: int, trials: int, delta: float, *, alpha: float = 1e-9) -> None:
@@ -306,7 +307,7 @@ def check_frequency(failures: int, trials: int, delta: float, *, alpha: float = 
     if not (0 <= failures <= trials and trials >= 1 and 0.0 <= delta <= 1.0):
         raise ValueError(f"0 <= failures <= trials, 0 <= delta <= 1 are needed, got {failures}, {trials}, {delta}")
     tail = 1.0 if failures == 0 else float(stats.binom.sf(failures - 1, trials, delta))
-    _must(tail > alpha, f"{failures} failures in {trials} trials, where {delta} of them are allowed: P = {tail:.3g}")
+    must(tail > alpha, f"{failures} failures in {trials} trials, where {delta} of them are allowed: P = {tail:.3g}")
 
 
 def check_monotone(
@@ -326,7 +327,7 @@ def check_monotone(
         ordered = first <= second if rising else first >= second
         if strictly:
             ordered = ordered and first != second
-        _must(ordered, f"{first} at {a} and {second} at {b}: not {'rising' if rising else 'falling'}")
+        must(ordered, f"{first} at {a} and {second} at {b}: not {'rising' if rising else 'falling'}")
 
 
 def check_refused(call: Callable[[], object], *mentions: str, error: type[Exception] = HypothesisError) -> None:
@@ -344,11 +345,6 @@ def check_refused(call: Callable[[], object], *mentions: str, error: type[Except
         call()
     except error as problem:
         lacking = [text for text in mentions if text not in str(problem)]
-        _must(not lacking, f"the refusal does not mention {', '.join(lacking)}: {problem}")
+        must(not lacking, f"the refusal does not mention {', '.join(lacking)}: {problem}")
         return
     raise AssertionError(f"not refused: expected {error.__name__}")
-
-
-def _must(condition: bool, otherwise: str) -> None:
-    if not condition:  # no assert statement: python -O would drop the check
-        raise AssertionError(otherwise)

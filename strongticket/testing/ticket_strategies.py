@@ -21,6 +21,7 @@ from strongticket import random, ticketfile
 from strongticket.certificate import Certificate, Domain, Rigor
 from strongticket.models import MLP, Target
 from strongticket.reading import KINDS, LARGEST_FACTOR, LARGEST_REDRAW, LARGEST_RESCALE, Reading
+from strongticket.testing._promises import must
 from strongticket.ticket import Init, Mask, Source, Ticket, tensor_bytes
 
 try:
@@ -284,19 +285,19 @@ def check_ticket(ticket: Ticket) -> None:
     mask, source = ticket.mask, ticket.source
     both = sorted([*mask, *ticket.dense])
     names = sorted([*source.shapes, *source.architecture.state])
-    _must(both == names, f"masked and dense are {both}, the source has {names}")
-    _must(0 <= mask.density <= 1, f"the density is {mask.density}")
+    must(both == names, f"masked and dense are {both}, the source has {names}")
+    must(0 <= mask.density <= 1, f"the density is {mask.density}")
     for name in mask:
         index, weights = mask.indices(name), ticket.kept_weights(name)
-        _must(index.dtype == np.int64, f"{name}: indices of dtype {index.dtype}")
-        _must(bool((np.diff(index) > 0).all()), f"{name}: kept indices do not rise")
-        _must(mask.counts[name] == index.size, f"{name}: {mask.counts[name]} kept, {index.size} indices")
-        _must(weights.dtype == torch.float32, f"{name}: weights of dtype {weights.dtype}")
+        must(index.dtype == np.int64, f"{name}: indices of dtype {index.dtype}")
+        must(bool((np.diff(index) > 0).all()), f"{name}: kept indices do not rise")
+        must(mask.counts[name] == index.size, f"{name}: {mask.counts[name]} kept, {index.size} indices")
+        must(weights.dtype == torch.float32, f"{name}: weights of dtype {weights.dtype}")
         events = ticket.reading.redraws.get(name, np.zeros(index.size, dtype=np.int32))
         drawn = source.redrawn(name, index[::-1].copy(), events[::-1].copy()).flip(0)
-        _must(_same(weights, _literal(ticket, name, drawn)), f"{name}: weights depend on the order of making them")
+        must(_same(weights, _literal(ticket, name, drawn)), f"{name}: weights depend on the order of making them")
         blocks = torch.cat([torch.zeros(0), *ticket.weight_blocks(name, 1 + index.size // 3)])
-        _must(_same(weights, blocks), f"{name}: weights in blocks are others")
+        must(_same(weights, blocks), f"{name}: weights in blocks are others")
         for place in {0, index.size - 1} if index.size else set():
             first, event = int(index[place]), int(events[place])
             alone = (
@@ -304,11 +305,11 @@ def check_ticket(ticket: Ticket) -> None:
                 if event
                 else source.weight(name, slice(first, first + 1))
             )
-            _must(_same(alone, drawn[place : place + 1]), f"{name}: weight {first} depends on its company")
+            must(_same(alone, drawn[place : place + 1]), f"{name}: weight {first} depends on its company")
         if math.prod(mask.shapes[name]) <= _DENSE_LIMIT:
             _check_dense(ticket, name, index)
     remade = Mask.from_indices(mask.shapes, {name: mask.indices(name) for name in mask})
-    _must(remade == mask, "the mask made again from its indices has another digest")
+    must(remade == mask, "the mask made again from its indices has another digest")
     if all(math.prod(shape) <= _DENSE_LIMIT for shape in source.shapes.values()):
         _check_strict(ticket)
 
@@ -330,11 +331,11 @@ def _literal(ticket: Ticket, name: str, drawn: Tensor) -> Tensor:
 
 def _check_dense(ticket: Ticket, name: str, index: NDArray[np.int64]) -> None:
     kept = ticket.mask[name]
-    _must(kept.dtype == torch.bool, f"{name}: a mask of dtype {kept.dtype}")
-    _must(kept.shape == ticket.source.shapes[name], f"{name}: a mask of shape {tuple(kept.shape)}")
-    _must(np.array_equal(np.flatnonzero(kept.numpy()), index), f"{name}: indices and booleans differ")
+    must(kept.dtype == torch.bool, f"{name}: a mask of dtype {kept.dtype}")
+    must(kept.shape == ticket.source.shapes[name], f"{name}: a mask of shape {tuple(kept.shape)}")
+    must(np.array_equal(np.flatnonzero(kept.numpy()), index), f"{name}: indices and booleans differ")
     remade = Mask.from_indices({name: tuple(kept.shape)}, {name: index})
-    _must(Mask({name: kept}) == remade, f"{name}: the mask from booleans has another digest than from indices")
+    must(Mask({name: kept}) == remade, f"{name}: the mask from booleans has another digest than from indices")
     # the slow, literal meaning: regenerate everything, then multiply by the mask
     drawn = ticket.source.weight(name)
     if name in ticket.reading.redraws:
@@ -343,19 +344,19 @@ def _check_dense(ticket: Ticket, name: str, index: NDArray[np.int64]) -> None:
         drawn = ticket.source.redrawn(name, torch.arange(kept.numel()).view(kept.shape), events)
     expected = torch.zeros(kept.shape)
     expected[kept] = _literal(ticket, name, drawn[kept])
-    _must(_same(ticket.weight(name), expected), f"{name}: kept weights are not those of the frozen source")
+    must(_same(ticket.weight(name), expected), f"{name}: kept weights are not those of the frozen source")
 
 
 def _check_strict(ticket: Ticket) -> None:
     module = ticket.module()
-    _must(ticket.matches(module), "the ticket's own network is refused")
+    must(ticket.matches(module), "the ticket's own network is refused")
     aliases = ticket.source.architecture.aliases
     state = {name: value.clone() for name, value in module.state_dict().items() if name not in aliases}
     for name, value in state.items():
         if value.numel():
             value.view(-1)[-1:].view(torch.uint8)[0] ^= 1  # the least change that a number can have
             changed = ticket.source.architecture.module(state)
-            _must(not ticket.matches(changed), f"{name}: a changed bit of the last weight is not seen")
+            must(not ticket.matches(changed), f"{name}: a changed bit of the last weight is not seen")
             value.view(-1)[-1:].view(torch.uint8)[0] ^= 1
 
 
@@ -375,23 +376,23 @@ def check_ticket_file_roundtrip(ticket: Ticket, *, provenance: Mapping[str, Any]
     data = ticketfile.dumps(ticket, provenance=provenance)
     with tempfile.TemporaryDirectory() as folder:
         path = ticketfile.save(Path(folder) / "ticket.slt", ticket, provenance=provenance)
-        _must(path.read_bytes() == data, "save and dumps differ")
+        must(path.read_bytes() == data, "save and dumps differ")
         loaded, described = ticketfile.load(path), ticketfile.describe(path)
     for other in (loaded, ticketfile.loads(data, verify=False)):
-        _must(other == ticket, f"the digest {other.digest} came back for {ticket.digest}")
-        _must(other.source == ticket.source, f"the source {other.source} came back for {ticket.source}")
-        _must(other.mask == ticket.mask, f"the mask {other.mask} came back for {ticket.mask}")
-        _must(other.reading == ticket.reading, f"the reading {other.reading} came back for {ticket.reading}")
-        _must(other.certificates == ticket.certificates, f"the certificates {other.certificates} came back")
+        must(other == ticket, f"the digest {other.digest} came back for {ticket.digest}")
+        must(other.source == ticket.source, f"the source {other.source} came back for {ticket.source}")
+        must(other.mask == ticket.mask, f"the mask {other.mask} came back for {ticket.mask}")
+        must(other.reading == ticket.reading, f"the reading {other.reading} came back for {ticket.reading}")
+        must(other.certificates == ticket.certificates, f"the certificates {other.certificates} came back")
         for name, value in ticket.dense.items():
-            _must(other.dense[name].dtype == value.dtype, f"dense {name} came back as {other.dense[name].dtype}")
-            _must(_same(other.dense[name], value), f"dense {name} came back with other bits")
-    _must(ticketfile.dumps(loaded, provenance=provenance) == data, "a loaded ticket is saved as other bytes")
-    _must(described["ticket"] == ticket.digest, f"described as ticket {described['ticket']}")
-    _must(described["version"] == (1 if ticket.plain else 2), f"described as of version {described['version']}")
-    _must(described["kept"] == ticket.mask.count, f"described as keeping {described['kept']}")
+            must(other.dense[name].dtype == value.dtype, f"dense {name} came back as {other.dense[name].dtype}")
+            must(_same(other.dense[name], value), f"dense {name} came back with other bits")
+    must(ticketfile.dumps(loaded, provenance=provenance) == data, "a loaded ticket is saved as other bytes")
+    must(described["ticket"] == ticket.digest, f"described as ticket {described['ticket']}")
+    must(described["version"] == (1 if ticket.plain else 2), f"described as of version {described['version']}")
+    must(described["kept"] == ticket.mask.count, f"described as keeping {described['kept']}")
     given = None if provenance is None else dict(provenance)
-    _must(described["provenance"] == given, f"the provenance {described['provenance']} came back for {given}")
+    must(described["provenance"] == given, f"the provenance {described['provenance']} came back for {given}")
     for byte in sorted({0, 8, len(data) // 2, len(data) - 1}):
         broken = bytearray(data)
         broken[byte] ^= 1
@@ -405,8 +406,3 @@ def check_ticket_file_roundtrip(ticket: Ticket, *, provenance: Mapping[str, Any]
 
 def _same(first: Tensor, second: Tensor) -> bool:
     return first.shape == second.shape and tensor_bytes(first) == tensor_bytes(second)
-
-
-def _must(condition: bool, otherwise: str) -> None:
-    if not condition:  # no assert statement: python -O would drop the check
-        raise AssertionError(otherwise)

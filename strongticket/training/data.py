@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from strongticket.data._dataset import Split, held_out
+from strongticket.data._dataset import Split, held_out, pair_of
 from strongticket.training.evaluate import logits
 from strongticket.training.recipe import AbstractRecipe
 
-__all__ = ["Examples", "check_examples", "check_outputs", "examples_of", "standardise"]
+__all__ = ["Examples", "check_examples", "check_fit", "check_outputs", "examples_of", "standardise"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,8 +51,7 @@ def examples_of(
     Raises:
         ValueError: shapes, dtypes or values that cannot be trained on.
     """
-    if isinstance(validation, Split):
-        validation = validation.pair
+    validation = pair_of(validation)
     check_examples("training", inputs, labels)
     if recipe.augmentation != "none" and inputs.ndim != 4:
         raise ValueError(
@@ -91,6 +90,13 @@ def check_examples(part: str, inputs: Tensor, labels: Tensor) -> None:
         )
     if not math.isfinite(sum(float(bound) for bound in torch.aminmax(inputs))):
         raise ValueError(f"{part} inputs hold NaN or infinite values: clean them first")
+
+
+def check_fit(network: nn.Module, examples: Examples) -> None:
+    """Refuse examples, for training or validation, that do not fit a network; see `check_outputs`."""
+    check_outputs(network, examples.inputs, examples.labels)
+    if examples.validation is not None:
+        check_outputs(network, *examples.validation)
 
 
 def check_outputs(network: nn.Module, inputs: Tensor, labels: Tensor) -> None:

@@ -19,13 +19,13 @@ from strongticket import random
 from strongticket.data import Split
 from strongticket.ticket import AbstractArchitecture
 from strongticket.training.checkpoint import Checkpoint, Keeper, digest
-from strongticket.training.data import Examples, check_outputs, examples_of
+from strongticket.training.data import Examples, check_fit, examples_of
 from strongticket.training.initial import initialise
 from strongticket.training.log import Log
 from strongticket.training.loop import Epoch, Loop, deterministic_noise, thread_count
 from strongticket.training.optimiser import WeightOptimiser
 from strongticket.training.parallel import Group, Parallel
-from strongticket.training.recipe import RECIPES, AbstractRecipe, Recipe, Schedule
+from strongticket.training.recipe import AbstractRecipe, Recipe, Schedule, resolve
 
 __all__ = ["Trained", "finished", "keeper_of", "train"]
 
@@ -119,22 +119,22 @@ def train(
     >>> bool((trained.module(x).argmax(1) == y).all()), len(trained.history)
     (True, 200)
     """
-    changes = {
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "lr": lr,
-        "optimiser": optimiser,
-        "weight_decay": weight_decay,
-        "schedule": schedule,
-        "max_weight": max_weight,
-        "keep_best": keep_best,
-    }
-    resolved = _resolve(recipe, {name: value for name, value in changes.items() if value is not None})
+    resolved = resolve(
+        recipe,
+        epochs=epochs,
+        batch_size=batch_size,
+        lr=lr,
+        optimiser=optimiser,
+        weight_decay=weight_decay,
+        schedule=schedule,
+        max_weight=max_weight,
+        keep_best=keep_best,
+    )
     random.check_seed(seed)
     with deterministic_noise(), thread_count(threads):
         network = _copy_to_train(module, seed)
         examples = examples_of(inputs, labels, validation, resolved, seed)
-        _check_fit(network, examples)
+        check_fit(network, examples)
         group = Group.of(parallel)
         place = group.device(device)
         examples = examples.to(place)
@@ -205,25 +205,6 @@ def keeper_of(
         return None
     settings = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
     return Keeper(settings, arguments, device, writes=group.first)
-
-
-def _resolve(recipe: Recipe | str | None, changes: dict[str, Any]) -> Recipe:
-    if recipe is None:
-        missing = [name for name in ("epochs", "batch_size", "lr") if name not in changes]
-        if missing:
-            raise ValueError(f"without a recipe, {', '.join(missing)} must be given; recipes: {', '.join(RECIPES)}")
-        return Recipe(**changes)
-    if isinstance(recipe, str):
-        if recipe not in RECIPES:
-            raise ValueError(f"unknown recipe '{recipe}': expected one of {', '.join(RECIPES)}")
-        recipe = RECIPES[recipe]
-    return recipe.changed(**changes)
-
-
-def _check_fit(network: nn.Module, examples: Examples) -> None:
-    check_outputs(network, examples.inputs, examples.labels)
-    if examples.validation is not None:
-        check_outputs(network, *examples.validation)
 
 
 def _copy_to_train(module: nn.Module | AbstractArchitecture, seed: int) -> nn.Module:

@@ -9,7 +9,17 @@ from dataclasses import KW_ONLY, dataclass, replace
 from types import MappingProxyType
 from typing import Any, Literal, Self, final, get_args
 
-__all__ = ["RECIPES", "AbstractRecipe", "Augmentation", "Autocast", "Recipe", "Schedule", "suggestion"]
+__all__ = [
+    "RECIPES",
+    "AbstractRecipe",
+    "Augmentation",
+    "Autocast",
+    "Recipe",
+    "Schedule",
+    "recipe_of",
+    "resolve",
+    "suggestion",
+]
 
 Schedule = Literal["constant", "cosine", "staircase"]
 Augmentation = Literal["none", "crop-flip", "resized-crop-flip"]
@@ -147,6 +157,38 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
 Chosen by validation accuracy, but for the weight decay of "mnist", which was weighed with test figures in view (its
 lead over its neighbours, 0.06 points of validation accuracy, is noise): test accuracies made with it are not blind.
 """
+
+
+def recipe_of(recipe: Recipe | str) -> Recipe:
+    """Return a recipe by its name.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    if isinstance(recipe, Recipe):
+        return recipe
+    if recipe not in RECIPES:
+        raise ValueError(f"unknown recipe {recipe!r}: expected a Recipe or one of {', '.join(RECIPES)}")
+    return RECIPES[recipe]
+
+
+def resolve(recipe: Recipe | str | None, **changes: Any) -> Recipe:
+    """Return the recipe with what a caller replaces in it, or one of these values alone; None replaces nothing.
+
+    Raises:
+        ValueError: an unknown name, or no recipe and one of epochs, batch_size and lr missing.
+
+    >>> resolve("digits", epochs=2, lr=None).epochs, resolve(None, epochs=2, batch_size=8, lr=0.1).batch_size
+    (2, 8)
+    """
+    if recipe is not None:
+        return recipe_of(recipe).changed(**changes)
+    given = {name: value for name, value in changes.items() if value is not None}
+    missing = [name for name in ("epochs", "batch_size", "lr") if name not in given]
+    if missing:
+        raise ValueError(f"without a recipe, {', '.join(missing)} must be given; recipes: {', '.join(RECIPES)}")
+    return Recipe(**given)
+
 
 _SUGGESTED = {"digits": ("mlp-64-64-10", "digits"), "cifar10": ("mlp-3072-256-10", "mnist")}
 

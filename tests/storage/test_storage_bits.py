@@ -16,7 +16,6 @@ from strongticket._files import canonical_json
 from strongticket.models import MLP
 from strongticket.reading import Reading
 from strongticket.storage import Bits, file_bits, float_bits, mask_bits, subset_bits, symbol_bits, ticket_bits
-from strongticket.storage.bits import entropy_of
 from strongticket.ticket import Mask, Source, Ticket
 from strongticket.ticketfile import dumps
 
@@ -60,6 +59,13 @@ def test_symbol_bits_are_the_lengths_of_a_complete_code(letters: int, symbols: i
     for word in itertools.product(range(symbols), repeat=letters):
         total += 2.0 ** -symbol_bits([Counter(word)[s] for s in range(symbols)])
     assert math.isclose(total, 1.0)
+
+
+def entropy_of(counts: list[int]) -> float:
+    """Of the letters of a word, by the counts of its symbols."""
+    occurs = np.asarray(counts, dtype=np.float64)
+    shares = occurs[occurs > 0] / occurs.sum()
+    return float(-(shares * np.log2(shares)).sum())
 
 
 @given(st.lists(st.integers(0, 5000), min_size=1, max_size=6).filter(any))
