@@ -31,7 +31,16 @@ PartName = Literal[
     "cifar10-b",
 ]
 RecipeName = Literal[
-    "digits-adam", "digits-sgd", "lenet-adam", "lenet-sgd", "open-lth", "small-resnet", "resnet", "vgg", "vgg-adam"
+    "digits-adam",
+    "digits-sgd",
+    "lenet-adam",
+    "lenet-sgd",
+    "conv-adam",
+    "open-lth",
+    "small-resnet",
+    "resnet",
+    "vgg",
+    "vgg-adam",
 ]
 HELD_OUT: Final = 0.1
 """Share of a half that is for validation."""
@@ -90,6 +99,7 @@ RECIPES: Final[Mapping[RecipeName, _Recipe]] = MappingProxyType(
         "digits-sgd": _Recipe(60, 0.1),
         "lenet-adam": _Recipe(60, 1.2e-3, "adam"),
         "lenet-sgd": _Recipe(60, 0.1),
+        "conv-adam": _Recipe(60, 2e-4, "adam"),
         "open-lth": _Recipe(128, 0.1),
         "small-resnet": _Recipe(64, 0.1, momentum=0.9, weight_decay=1e-4, falls=(0.5, 0.75)),
         "resnet": _Recipe(128, 0.1, momentum=0.9, weight_decay=1e-4, falls=(0.5, 0.75), augmentation="crop-flip"),
@@ -97,9 +107,10 @@ RECIPES: Final[Mapping[RecipeName, _Recipe]] = MappingProxyType(
         "vgg-adam": _Recipe(512, 3e-4, "adam", augmentation="crop-flip"),
     }
 )
-"""lenet-adam: Frankle & Carbin's. open-lth: what facebookresearch/open_lth trains MNIST with unless told otherwise;
-Chen et al. (2021) print no recipe for their perceptrons. resnet: theirs for CIFAR-10. vgg, and the learning rate of
-vgg-adam: those of the public reproduction of Morcos et al. (2019). The others are ours."""
+"""lenet-adam, conv-adam: Frankle & Carbin's, for LeNet and Conv-2. open-lth: what facebookresearch/open_lth trains
+MNIST with unless told otherwise; Chen et al. (2021) print no recipe for their perceptrons. resnet: theirs for CIFAR-10.
+vgg, and the learning rate of vgg-adam: those of the public reproduction of Morcos et al. (2019). The others are
+ours."""
 
 
 def recipe_of(name: RecipeName, steps: int, evaluate_every: int) -> StepRecipe:

@@ -115,10 +115,11 @@ class PruningAtStart(AbstractExperiment):
 
     @classmethod
     def presets(cls) -> Mapping[str, Sequence[Self]]:
-        """quick (the digits), mnist (LeNet-300-100 for 8,000 steps), paper (ResNet-20 on CIFAR-10, 160 epochs).
+        """quick (the digits, three seeds), digits (five), mnist (LeNet-300-100, 8,000 steps), paper.
 
-        paper: the recipe, the scope and the three densities (0.262, 0.107 and 0.055) of chen2021elastic's comparison,
-        but at the beginning, where the methods were made for, instead of step 1,000.
+        paper: ResNet-20 on CIFAR-10 for 160 epochs, with the recipe, the scope and the three densities (0.262, 0.107
+        and 0.055) of chen2021elastic's comparison, but at the beginning, where the methods were made for, instead of
+        step 1,000.
         """
         digits = {"data": "digits", "model": "mlp-64-300-100-10+bias", "recipe": "digits-adam", "steps": 400}
         lenet = {"data": "mnist", "model": "lenet-300-100+bias", "recipe": "lenet-adam", "steps": 8_000}
@@ -126,7 +127,8 @@ class PruningAtStart(AbstractExperiment):
         glorot = {"scope": "lth-lenet", "law": "glorot-normal", "rewind": 0, "per_class": 10}
         kaiming = {"scope": "openlth", "law": "kaiming-normal", "rewind": 0, "per_class": 10}
         return {
-            "quick": cls._runs({**digits, **glorot, "evaluate_every": 40}, (4, 8, 12), seeds=5),
+            "quick": cls._runs({**digits, **glorot, "evaluate_every": 40}, (4, 8, 12), seeds=3),
+            "digits": cls._runs({**digits, **glorot, "evaluate_every": 40}, (4, 8, 12), seeds=5),
             "mnist": cls._runs({**lenet, **glorot, "evaluate_every": 100}, (7, 12), seeds=3),
             "paper": cls._runs({**resnet, **kaiming, "evaluate_every": 1_760}, (6, 10, 13), seeds=3),
         }

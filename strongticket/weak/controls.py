@@ -28,6 +28,10 @@ Places = Literal["ticket", "layer-shuffle", "global-shuffle"]
 class Control:
     """Say what is changed in a ticket before it is trained.
 
+    Only "reinit" is a beginning of its own, biases at 0 and normalisation fresh. The others change the masked matrices
+    and kernels alone: where `rewind` is above 0, they keep the biases, normalisation (scales, shifts, statistics) of
+    the step that is rewound to, which have seen that many steps of training.
+
     Attributes:
         weights: "ticket": the rewound ones; "reinit": a fresh draw of all; "same-sign": its magnitudes with the
             ticket's signs; "resampled": the ticket's own rewound values, permuted among the survivors of each layer;

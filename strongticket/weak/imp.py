@@ -340,11 +340,13 @@ class Trunk:
         return Mask({name: marks[name] if name in marks else level.mask[name] for name in self.shapes})
 
     def _spec(self, kind: str, **more: Any) -> Spec:
+        own = self.imp.to_json()
         if kind == "start":  # does not depend on what is pruned
-            own = self.imp.to_json()
             shared = {name: own[name] for name in ("model", "recipe", "rewind", "law", "seed")}
             return Spec("weak-start", VERSION, {**shared, **self._place})
-        return Spec(f"weak-{kind}", VERSION, {**self.imp.to_json(), **self._place, **more})
+        if more.get("level") == 0:  # nothing is cut yet, so that all criteria begin from one and the same training
+            own |= {"criterion": Imp.criterion, "strategy": Imp.strategy}
+        return Spec(f"weak-{kind}", VERSION, {**own, **self._place, **more})
 
     @property
     def _device(self) -> torch.device:

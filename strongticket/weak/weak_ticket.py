@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final, Literal, Self
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from strongticket.mask import Mask
 from strongticket.pruning import (
@@ -106,6 +106,11 @@ class WeakTicket:
         """sha256 of what training begins from: kept values, all that is not masked, and the mask."""
         return digest({"network": self.network.id, "values": masked(self.values, self.mask), "mask": self.mask.digest})
 
+    def module(self) -> nn.Module:
+        """Return the subnetwork before it is trained, on the CPU: what is not kept is +0.0."""
+        values = masked(self.values, self.mask)
+        return self.network.module({name: value.detach().cpu().clone() for name, value in values.items()})
+
 
 def controlled(ticket: WeakTicket, control: Control, trunk: Trunk) -> WeakTicket:
     """Return a control of a ticket: other weights, another mask, or both.
@@ -157,9 +162,8 @@ def at_start(
     start = Mask({name: whole[name] for name in names})
     kept = level_totals(trunk.network.shapes, trunk.imp.rule, number)[number] - (whole.size - start.size)
     pruner = _pruner(method, per_class, batch, backwards)
-    mask = _found(trunk, values, names, kept, pruner, data, mode)
-    mask = Mask({name: mask[name] if name in mask else whole[name] for name in whole})
-    return WeakTicket(trunk.network, values, mask, names)
+    found = _found(trunk, values, names, kept, pruner, data, mode)
+    return WeakTicket(trunk.network, values, Mask({**whole, **found}), names)
 
 
 def refilled(
@@ -202,9 +206,8 @@ def refilled(
     kept = sum(ticket.mask.counts[name] for name in names)
     others = Mask({name: ticket.mask[name] for name in ticket.mask if name not in names})
     around = masked(values, others)
-    mask = _found(trunk, around, names, kept, _pruner(method, per_class, batch, False), data, mode)
-    mask = Mask({name: mask[name] if name in mask else ticket.mask[name] for name in ticket.mask})
-    return replace(ticket, values=values, mask=mask)
+    found = _found(trunk, around, names, kept, _pruner(method, per_class, batch, False), data, mode)
+    return replace(ticket, values=values, mask=Mask({**ticket.mask, **found}))
 
 
 def _found(

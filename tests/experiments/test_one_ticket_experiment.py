@@ -93,7 +93,7 @@ def test_titles_say_what_is_special() -> None:
 def test_the_presets_can_be_run() -> None:
     assert find("one_ticket") is OneTicket
     presets = OneTicket.presets()
-    assert list(presets) == ["quick", "mnist", "paper"]
+    assert list(presets) == ["quick", "cifar10", "mnist", "paper"]
     for runs in presets.values():
         assert len({run.spec.key for run in runs}) == len(runs)
         assert {run.seed for run in runs} >= {0, 1, 2}

@@ -68,7 +68,8 @@ def test_every_method_and_check_runs_at_the_counts_of_iterative_pruning() -> Non
 def test_the_presets_can_be_run() -> None:
     assert find("pruning_at_start") is PruningAtStart
     presets = PruningAtStart.presets()
-    assert list(presets) == ["quick", "mnist", "paper"]
+    assert list(presets) == ["quick", "digits", "mnist", "paper"]
+    assert set(presets["quick"]) < set(presets["digits"])
     for runs in presets.values():
         assert len({run.spec.key for run in runs}) == len(runs)
         for run in runs:

@@ -12,6 +12,7 @@ from experiments.critical_batch import CriticalBatch, cost
 from experiments.double_descent import DoubleDescent, peak_and_descents
 from experiments.elastic import PUBLISHED, Elastic
 from experiments.imp import Imp
+from experiments.mask_criteria import RANDOM, MaskCriteria
 from strongticket.runs import Store
 
 RESULTS = Path(__file__).parents[2] / "results"
@@ -57,6 +58,29 @@ def test_tickets_of_the_digits_are_better_by_half_a_point_at_the_density_of_the_
     gains = [found[s, "ticket", 12]["test_at_stop"] - found[s, "reinit", 12]["test_at_stop"] for s in range(5)]
     assert min(gains) > 0
     assert sum(gains) / 5 > 0.005
+
+
+@pytest.mark.parametrize("preset", ["quick", "mnist"])
+def test_masks_of_large_final_weights_know_the_classes_before_training(preset: str) -> None:
+    """In every seed and at every level; random masks and opposite criteria do not, nor do fresh weights."""
+    for run, result in kept(MaskCriteria, preset):
+        for row in result["rows"]:
+            knows = run.criterion in ("large-final", "large-final-same-sign")
+            for weights, right in row["untrained"].items():
+                if knows and weights != "reinit":
+                    assert right > 0.5, (run, row["level"], weights)
+                elif weights == "reinit" or run.criterion in (RANDOM, "small-final", "large-final-different-sign"):
+                    assert right < 0.3, (run, row["level"], weights)
+
+
+@pytest.mark.parametrize("preset", ["quick", "mnist"])
+def test_weights_that_changed_their_sign_make_the_worst_ticket(preset: str) -> None:
+    """Where 7 per cent of the weights remain, as a mean over the seeds."""
+    found: dict[str, float] = {}
+    for run, result in kept(MaskCriteria, preset):
+        row = next(row for row in result["rows"] if row["level"] == 12)
+        found[run.criterion] = found.get(run.criterion, 0.0) + row["test_at_end"]
+    assert min(found, key=found.__getitem__) == "large-final-different-sign"
 
 
 @pytest.mark.parametrize("preset", ["quick", "default"])

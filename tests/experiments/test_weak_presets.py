@@ -14,6 +14,7 @@ from experiments import AbstractExperiment, find
 from experiments._weak import DEVICE, STAGES, device
 from experiments._weak_parts import recipe_of
 from experiments.imp import NETWORKS, PUBLISHED_CONVOLUTIONAL, Imp
+from experiments.mask_criteria import RANDOM
 from strongticket.models import architecture
 from strongticket.runs import from_json
 from strongticket.source import AbstractArchitecture
@@ -22,7 +23,7 @@ from strongticket.weak import Imp as Trunk
 
 NAMES = (
     *("imp", "one_ticket", "elastic", "pruning_at_start", "double_descent", "double_descent_nets"),
-    *("sparse_double_descent", "neurons_and_features", "critical_batch", "prune_then_descend"),
+    *("mask_criteria", "sparse_double_descent", "neurons_and_features", "critical_batch", "prune_then_descend"),
 )
 PUBLISHED_NOWHERE = ("prune_then_descend",)
 
@@ -45,6 +46,8 @@ def trunks(run: AbstractExperiment) -> list[Trunk]:
         for name in names
     ]
     rest = {"rewind": given.get("rewind", 0), "criterion": given.get("criterion", "large-final")}
+    if rest["criterion"] == RANDOM:
+        rest["criterion"] = "large-final"
     rest["law"] = given.get("law", "glorot-normal")
     return [Trunk(model, recipe, given["scope"], **rest) for model in models for recipe in recipes]
 
@@ -135,7 +138,9 @@ def test_the_learning_rates_of_the_paper() -> None:
     assert [adam[f"lth-conv{n}-dropout"] for n in (2, 4, 6)] == [3e-4, 2e-4, 2e-4]
 
 
-@pytest.mark.parametrize("name", ["imp", "one_ticket", "elastic", "pruning_at_start", "sparse_double_descent"])
+@pytest.mark.parametrize(
+    "name", ["imp", "mask_criteria", "one_ticket", "elastic", "pruning_at_start", "sparse_double_descent"]
+)
 def test_where_to_train_is_up_to_the_user(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The published sizes need a GPU: every experiment that trains levels must be able to reach one."""
     pytest.importorskip("sklearn")
