@@ -38,11 +38,6 @@ def staged() -> Iterator[Path]:
                 place = folder / path.relative_to(HERE)
                 place.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, place)
-        if not (
-            folder / "reliability.md"
-        ).exists():  # written by a measurement; contents must not name what is not there
-            index = folder / "index.md"
-            index.write_text(index.read_text(encoding="utf-8").replace("\nreliability\n", "\n"), encoding="utf-8")
         for name, text in pages.items():
             path = folder / f"{name}.rst"
             path.parent.mkdir(parents=True, exist_ok=True)

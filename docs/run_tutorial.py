@@ -9,6 +9,7 @@ agree to the letter everywhere.
 
 from __future__ import annotations
 
+import argparse
 import doctest
 import importlib
 import os
@@ -133,6 +134,11 @@ def _command(path: Path, line: int, command: str, want: str, checker: Checker) -
 if __name__ == "__main__":
     sys.path.insert(0, str(_ROOT))
     os.environ["PYTHONPATH"] = os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    wrong = run(Path(sys.argv[1]).resolve())
-    print(f"{sys.argv[1]}: {'all as written' if not wrong else f'{wrong} not as written'}")
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("page", type=Path, help="the tutorial, a Markdown file")
+    page = parser.parse_args().page
+    if not page.is_file():
+        parser.error(f"no such file: {page}")
+    wrong = run(page.resolve())
+    print(f"{page}: {'all as written' if not wrong else f'{wrong} not as written'}")
     sys.exit(min(wrong, 1))

@@ -75,7 +75,8 @@ def found(goal: Goal, data: Data, method: str, density: float | None, recipe: st
     from strongticket.training import logits
 
     wide = method not in ARMS
-    arm = ARMS["edge-popup" if wide else method]  # type: ignore[index]
+    base: Any = "edge-popup" if wide else method
+    arm = ARMS[base]
     assert arm is not None
     network: Any = widened(goal.network, WIDER) if wide else goal.network
     asked = 1.0 if density is None else density
@@ -83,7 +84,7 @@ def found(goal: Goal, data: Data, method: str, density: float | None, recipe: st
     own = search_recipe(recipe).changed(
         epochs=epochs,
         init=arm.init,
-        method=method_of("edge-popup" if wide else method, share),  # type: ignore[arg-type]
+        method=method_of(base, share),
     )
     if not arm.decays:
         own = own.changed(optimiser=replace(own.optimiser, weight_decay=0.0))
@@ -136,7 +137,6 @@ def pruned(goal: Goal, method: str, densities: Sequence[float], examples: int, e
         with timed(spent, "training"):
             again = _trained_again(goal, one.module(), one.mask, epochs, seed)
         states["trained"] = (again.module, {"lr": again.recipe.lr})
-        approximating = ("mask only", "updated")
         for state, (module, more) in states.items():
             weights = _weights(module)
             rows.append(
@@ -144,7 +144,7 @@ def pruned(goal: Goal, method: str, densities: Sequence[float], examples: int, e
                     method, family, state, {"density": density}, shape_of(goal.network), one.mask.count,
                     goal.measures(goal.outputs_of(module)),
                     float_bits(weights, one.mask, architecture=goal.network),
-                    goal.mse_of(weights) if state in approximating else None,
+                    goal.mse_of(weights) if state != "trained" else None,
                     more=more, seconds=spent if state == "trained" else seconds,
                 )
             )  # fmt: skip

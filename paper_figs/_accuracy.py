@@ -1,19 +1,15 @@
-"""Axes of accuracy on which 98 % and 99 % are as far apart as 80 % and 90 %; and which data sets are at hand."""
+"""Axes of accuracy on which 98 % and 99 % are as far apart as 80 % and 90 %."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 
-from experiments import AbstractExperiment, finished
-from experiments._search import DATA, TITLES, Data
+from experiments._search import TITLES, Data
 
-if TYPE_CHECKING:
-    from strongticket.runs import Store
-
-__all__ = ["accuracy_axis", "complete", "errors", "fitted_axis", "panel_title"]
+__all__ = ["accuracy_axis", "errors", "fitted_axis", "panel_title"]
 
 _FAR: Final = 4.0  # a factor between errors that calls for a logarithmic axis
 _TICKS: Final = (10, 50, 70, 80, 90, 95, 97, 98, 99, 99.5)
@@ -51,21 +47,3 @@ def panel_title(letter: str, data: Data, rest: str) -> str:
     """Return the title of a panel; names of data sets that have to say something more get a line of their own."""
     name = TITLES[data]
     return f"{letter}   {name},{chr(10) if '(' in name else ' '}{rest}"
-
-
-def complete(experiments: Sequence[type[AbstractExperiment]], store: Store) -> list[Data]:
-    """Return the data sets whose presets are complete in the store, for all of the experiments.
-
-    Raises:
-        MissingRuns: there is none; the message names the command for the digits.
-    """
-    found: list[Data] = []
-    for data in DATA:
-        # in one question, so that a store that is watched is not told of what is left undrawn
-        wanted = [run.spec for experiment in experiments for run in experiment.preset(data)]
-        if not store.collect(wanted).missing:
-            found.append(data)
-    if not found:
-        for experiment in experiments:
-            finished(experiment, DATA[0], store)
-    return found

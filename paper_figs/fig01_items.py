@@ -10,6 +10,7 @@ import numpy as np
 from experiments import latest
 from experiments.bounds import Bounds, Group, Law, groups, items_measured, theory
 from paper_figs._drawing import PAGE, Drawing, style
+from paper_figs._seeds import labelled
 
 if TYPE_CHECKING:
     from strongticket.runs import Store
@@ -57,7 +58,7 @@ def compose(store: Store) -> Any:
         axes[0].set(xscale="log", xlim=(1.4 * eps[0], eps[-1] / 1.4), yscale="log", ylim=(2, 5000))
         axes[0].set(yticks=_TICKS, yticklabels=[f"{tick:,}" for tick in _TICKS])
         axes[0].set_ylabel(f"items for one weight, $\\delta = {DELTA:g}$")
-        handles = dict(zip(*reversed(axes[0].get_legend_handles_labels()), strict=True))
+        handles = labelled(axes[0])
         order = sorted(handles, key=lambda text: ("proved", "measur", "predic", "counti").index(text[:6]))
         figure.legend([handles[text] for text in order], order, loc="outside lower center", ncols=4)
         return figure

@@ -9,6 +9,7 @@ import numpy as np
 from experiments import latest
 from experiments.scaling import Scaling
 from paper_figs._drawing import PAGE, Drawing, style
+from paper_figs._seeds import bars
 
 if TYPE_CHECKING:
     from strongticket.runs import Store
@@ -68,12 +69,8 @@ def _above_start(runs: list[tuple[Scaling, dict[str, Any]]], side: int) -> list[
 
 
 def _line(ax: Any, weights: Any, values: list[list[float]], label: str, colour: str) -> None:
-    middle = np.array([np.median(each) for each in values])
-    spread = np.array([middle - [min(each) for each in values], [max(each) for each in values] - middle])
     seeds = min(len(each) for each in values)
-    ax.errorbar(
-        weights, middle, spread, fmt="o-", mfc="white", capsize=2.5, color=colour, label=f"{label}, {seeds} seeds"
-    )
+    bars(ax, weights, values, fmt="o-", capsize=2.5, color=colour, label=f"{label}, {seeds} seeds")
 
 
 def _guide(ax: Any) -> None:

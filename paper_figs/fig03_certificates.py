@@ -9,6 +9,7 @@ import numpy as np
 from experiments import latest
 from experiments.strict_tickets import StrictTickets
 from paper_figs._drawing import PAGE, Drawing, style
+from paper_figs._seeds import shared_legend
 
 if TYPE_CHECKING:
     from strongticket.runs import Store
@@ -53,9 +54,8 @@ def compose(store: Store) -> Any:
         ax.set_yticks(range(len(kinds)), [_name(kind) for kind in kinds])
         ax.set_ylim(len(kinds) - 0.5, -0.5)
         ax.grid(visible=False, axis="y")
-        handles = dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
+        shared_legend(figure, [ax], 4)
         seeds = len(runs) // len(kinds)
-        figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=4)
         ax.set_title(f"strict tickets of trained networks, {seeds} seed{'s' if seeds > 1 else ''} each")
         return figure
 

@@ -11,8 +11,10 @@ from experiments import finished
 from experiments._search import TITLES, Data, grouped
 from experiments.search_density import SearchDensity
 from experiments.search_width import SearchWidth
-from paper_figs._accuracy import accuracy_axis, complete, errors, panel_title
+from paper_figs._accuracy import accuracy_axis, errors, panel_title
 from paper_figs._drawing import PAGE, Drawing, style
+from paper_figs._presets import complete
+from paper_figs._seeds import band, shared_legend
 
 if TYPE_CHECKING:
     from strongticket.runs import Store
@@ -63,10 +65,7 @@ def compose(store: Store) -> Any:
             density.set_ylabel("test accuracy (%)")
         for ax, name in zip(axes[-1], ("density: fraction of the weights kept", "width factor"), strict=True):
             ax.set_xlabel(name)
-        handles: dict[str, Any] = {}
-        for ax in axes[:, 0]:
-            handles |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
-        figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=2)
+        shared_legend(figure, axes[:, 0], 2)
         return figure
 
 
@@ -108,11 +107,9 @@ def _width(ax: Any, runs: Sequence[tuple[SearchWidth, dict[str, Any]]], letter: 
 
 def _lines(ax: Any, places: dict[float, list[dict[str, Any]]]) -> None:
     """Mean of the seeds, with a band from the worst to the best."""
-    at = np.array(sorted(places))
+    look: dict[str, Any] = {"ms": None, "lw": None, "shade": 0.2}  # of the style
     for name, label, mark, colour in _KINDS:
-        each = [errors(places[place], name) for place in at]
-        ax.fill_between(at, [e.min() for e in each], [e.max() for e in each], color=colour, alpha=0.2, lw=0)
-        ax.plot(at, [e.mean() for e in each], f"{mark}-", mfc="white", color=colour, label=label)
+        band(ax, list(places), [errors(one, name) for one in places.values()], colour, mark, label=label, **look)
 
 
 draw: Final = Drawing(NAME, compose, ALT)

@@ -10,8 +10,10 @@ from experiments import finished
 from experiments._search import grouped
 from experiments.search_inits import SearchInits
 from experiments.search_methods import SearchMethods
-from paper_figs._accuracy import accuracy_axis, complete, errors, panel_title
+from paper_figs._accuracy import accuracy_axis, errors, panel_title
 from paper_figs._drawing import PAGE, Drawing, style
+from paper_figs._presets import complete
+from paper_figs._seeds import shared_legend
 
 if TYPE_CHECKING:
     from strongticket.runs import Store
@@ -60,8 +62,7 @@ def compose(store: Store) -> Any:
         if len(at_hand) % columns:
             for ax in axes[-2:, -1]:
                 ax.set_axis_off()
-        handles = dict(zip(*reversed(axes[0][0].get_legend_handles_labels()), strict=True))
-        figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=4)
+        shared_legend(figure, [axes[0][0]], 4)
         return figure
 
 

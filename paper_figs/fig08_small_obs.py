@@ -10,6 +10,7 @@ import numpy as np
 from experiments import latest
 from experiments.small_obs import METHODS, PUBLISHED, Method, Problem, SmallOBS, by_setting, share
 from paper_figs._drawing import PAGE, Drawing, style
+from paper_figs._seeds import shared_legend
 
 if TYPE_CHECKING:
     from strongticket.runs import Store
@@ -52,9 +53,7 @@ def compose(store: Store) -> Any:
         _shares(shares, xor)
         _errors(errors, next(iter(xor)), next(iter(xor.values())))
         _weights(weights, monks)
-        handles = dict(zip(*reversed(shares.get_legend_handles_labels()), strict=True))
-        handles |= dict(zip(*reversed(weights.get_legend_handles_labels()), strict=True))
-        figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=5)
+        shared_legend(figure, [shares, weights], 5)
         return figure
 
 

@@ -13,7 +13,7 @@ from experiments.pruning_compare import Arm, PruningCompare
 from experiments.pruning_overlap import PruningOverlap
 from paper_figs._accuracy import accuracy_axis, errors
 from paper_figs._drawing import PAGE, Drawing, style
-from paper_figs._seeds import band
+from paper_figs._seeds import band, density_axis, labelled
 
 if TYPE_CHECKING:
     from strongticket.runs import Store
@@ -82,9 +82,7 @@ def compose(store: Store) -> Any:
         _overlap(axes[1][0], overlaps)
         _on_random(axes[1][1], overlaps)
         axes[1][2].axis("off")
-        handles, labels = axes[0][2].get_legend_handles_labels()
-        constructed = dict(zip(*reversed(axes[0][0].get_legend_handles_labels()), strict=True))
-        both = constructed | dict(zip(labels, handles, strict=True))
+        both = labelled(axes[0][0], axes[0][2])
         axes[1][2].legend(list(both.values()), list(both), loc="center", fontsize=6)
         return figure
 
@@ -99,8 +97,7 @@ def _column(ax: Any, runs: Sequence[tuple[PruningCompare, dict[str, Any]]], colu
         densities = [row["density"] for row in rows[0]]
         seen = np.array([errors(one, column) for one in rows])  # [seeds, densities]
         best = min(best, float(seen.min()))
-        ax.plot(densities, seen.mean(0), color=colour, marker=mark, ls=line, ms=3, lw=1, label=arm)
-        ax.fill_between(densities, seen.min(0), seen.max(0), color=colour, alpha=0.15, lw=0)
+        band(ax, densities, seen.T, colour, mark, ls=line, ms=3, lw=1, mfc=colour, shade=0.15, label=arm)
     dense = [100 * (1 - result["dense"]) for _, result in runs]
     ax.axhline(sum(dense) / len(dense), color="k", lw=0.8, ls=":", label="all weights trained")
     again = [result["rows"][0] for run, result in runs if run.arm == "dense, retrained"]
@@ -113,11 +110,11 @@ def _column(ax: Any, runs: Sequence[tuple[PruningCompare, dict[str, Any]]], colu
         places = [row["density"] for row in made]
         label = "constructed, on a wider network"
         ax.plot(places, errors(made, column), "*", color="C5", ms=5, label=label)
-        _density_axis(ax, (*_TICKS[::2], float(f"{sum(places) / len(places):.2g}")))
+        density_axis(ax, (*_TICKS[::2], float(f"{sum(places) / len(places):.2g}")))
         ax.axvspan(_BEYOND, 2 * max(places), color="0.93", lw=0, zorder=0)
         ax.set_xlim(right=2 * max(places))
     else:
-        _density_axis(ax, _TICKS)
+        density_axis(ax, _TICKS)
     ax.set_xlabel("kept / weights trained")
     ax.set_title(title)
     return best
@@ -132,7 +129,7 @@ def _overlap(ax: Any, runs: Sequence[tuple[PruningOverlap, dict[str, Any]]]) -> 
     ax.set_xscale("log")
     ax.set_yscale("log")
     ax.set_ylabel("masks' intersection over union")
-    _density_axis(ax, _TICKS)
+    density_axis(ax, _TICKS)
     ax.set_title("d   masks of the same weights")
     ax.legend(fontsize=5.5)
 
@@ -145,16 +142,9 @@ def _on_random(ax: Any, runs: Sequence[tuple[PruningOverlap, dict[str, Any]]]) -
     ax.set_ylim(-35, 100)  # room for the legend
     ax.set_yticks(range(0, 101, 20))
     ax.set_ylabel("test accuracy (%)")
-    _density_axis(ax, _TICKS)
+    density_axis(ax, _TICKS)
     ax.set_title("e   masks on the random weights")
     ax.legend(fontsize=5.5, loc="lower right")
-
-
-def _density_axis(ax: Any, ticks: Sequence[float]) -> None:
-    ax.set_xscale("log")
-    ax.minorticks_off()
-    ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    ax.set_xlabel("density")
 
 
 def _band(ax: Any, xs: Sequence[float], values: Sequence[Sequence[float]], *look: str) -> None:

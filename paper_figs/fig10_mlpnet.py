@@ -11,7 +11,7 @@ from experiments import latest
 from experiments.mlpnet import TARGETS, Method, MlpNet, by_method
 from paper_figs._accuracy import accuracy_axis, errors
 from paper_figs._drawing import PAGE, Drawing, style
-from paper_figs._seeds import published
+from paper_figs._seeds import band, density_axis, published, shared_legend
 
 if TYPE_CHECKING:
     from strongticket.runs import Store
@@ -59,10 +59,7 @@ def compose(store: Store) -> Any:
         least = min(_lines(left, methods, "mask_accuracy"), _lines(right, methods, "accuracy"))
         for ax in (left, right):
             ax.axhline(dense, color="k", lw=0.8, ls=":", label="dense")
-            ax.set_xscale("log")
-            ax.minorticks_off()
-            ax.set_xticks(_TICKS, [f"{tick:g}" for tick in _TICKS])
-            ax.set_xlabel("density")
+            density_axis(ax, _TICKS)
         weights, column = runs[0][1]["weights"], TARGETS["magnitude"]
         places = [count / weights for count in column]
         published(
@@ -73,9 +70,7 @@ def compose(store: Store) -> Any:
         seeds = {len(results) for results in methods.values()}
         left.set_title(f"a   mask only ({min(seeds)} seeds)")
         right.set_title("b   and the method's update")
-        handles = dict(zip(*reversed(left.get_legend_handles_labels()), strict=True))
-        handles |= dict(zip(*reversed(right.get_legend_handles_labels()), strict=True))
-        figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=3)
+        shared_legend(figure, [left, right], 3)
         return figure
 
 
@@ -89,8 +84,7 @@ def _lines(ax: Any, methods: Mapping[Method, Sequence[dict[str, Any]]], name: st
         densities = [row["kept"] / results[0]["weights"] for row in results[0]["densities"]]
         seen = np.array([errors(result["densities"], name) for result in results])  # [seeds, densities]
         least = min(least, float(seen.min()))
-        ax.plot(densities, seen.mean(0), color=colour, marker=mark, ms=3, lw=1, label=method)
-        ax.fill_between(densities, seen.min(0), seen.max(0), color=colour, alpha=0.15, lw=0)
+        band(ax, densities, seen.T, colour, mark, ms=3, lw=1, mfc=colour, shade=0.15, label=method)
     return least
 
 

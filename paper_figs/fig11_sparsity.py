@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from experiments import MissingRuns, command, finished
+from experiments import MissingRuns, command
 from experiments.ticket_sparsity import TicketSparsity, layer_bits, tolerance
 from paper_figs._drawing import PAGE, Drawing, style
+from paper_figs._presets import first_complete
 from strongticket import bounds
 from strongticket.bounds import natale2024sparsity as natale
 
@@ -34,6 +35,8 @@ ALT: Final = (
 )
 DELTA: Final = 0.01
 NETWORK_EPS: Final = 0.1  # of the published theorem, which speaks of the network's error
+_ASIDE: Final = {1: (0, -8, "center"), 2: (7, 6, "left"), 12: (8, 0, "left")}
+"""Where k is written, in points from its mark: where no line and no other mark is; for the others at the left."""
 _LOOKS: Final = {"trained": ("o", "C0"), "uniform": ("s", "C1")}
 _TITLES: Final = {"digits": "digits", "mnist": "MNIST", "fashion-mnist": "Fashion-MNIST"}
 
@@ -47,7 +50,7 @@ def compose(store: Store) -> Any:
     Raises:
         MissingRuns: no preset is complete, or no construction was run; the message names the command.
     """
-    runs = _curves(store)
+    runs = first_complete(TicketSparsity, ("default", "quick"), store, named="default")
     rows = _rows(store)
     with style() as figure_class:
         figure = figure_class(figsize=(PAGE, 3.2))
@@ -56,16 +59,6 @@ def compose(store: Store) -> Any:
         _bits(right, rows)
         figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3)
         return figure
-
-
-def _curves(store: Store) -> list[tuple[TicketSparsity, dict[str, Any]]]:
-    try:
-        return finished(TicketSparsity, "default", store)
-    except MissingRuns as missing:
-        try:
-            return finished(TicketSparsity, "quick", store)
-        except MissingRuns:
-            raise missing from None
 
 
 def _rows(store: Store) -> list[tuple[TicketSparsity, dict[str, Any]]]:
@@ -138,8 +131,8 @@ def _curve(ax: Any, results: list[dict[str, Any]], mark: str, colour: str, label
             ax.plot(x, y, ".", color=colour, ms=2, alpha=0.5)
         if named and size in (1, 2, 4, 6, 12):
             text = f"$k$ = {size}" if size <= 2 else f"{size}"
-            side, ha = (8, "left") if size in (1, 2, 12) else (-7, "right")
-            ax.annotate(text, middle, xytext=(side, 0), textcoords="offset points", va="center", ha=ha, size=6)
+            *aside, ha = _ASIDE.get(size, (-7, 0, "right"))
+            ax.annotate(text, middle, xytext=aside, textcoords="offset points", va="center", ha=ha, size=6)
     look = {"marker": mark, "ms": 3} if mark else {}
     ax.plot(*zip(*centres, strict=True), color=colour, lw=0.8, label=label, **look)
 

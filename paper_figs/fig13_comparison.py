@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-
 from experiments import latest
 from experiments.comparison import Comparison
 from paper_figs._drawing import PAGE, Drawing, style
+from paper_figs._seeds import bars
 
 if TYPE_CHECKING:
     from strongticket.runs import Store
@@ -87,9 +86,7 @@ def _line(ax: Any, runs: Runs, label: str, cell: str, look: dict[str, str], name
     if not found:
         return
     places = sorted(found)
-    middle = np.array([np.median(found[eps]) for eps in places])
-    spread = [middle - [min(found[eps]) for eps in places], [max(found[eps]) for eps in places] - middle]
-    ax.errorbar(places, middle, spread, ms=3, mfc="white", lw=1, capsize=2, label=name, **look)
+    bars(ax, places, [found[eps] for eps in places], ms=3, lw=1, capsize=2, label=name, **look)
 
 
 draw: Final = Drawing(NAME, compose, ALT)

@@ -14,6 +14,7 @@ from experiments import sparse_double_descent as sparse
 from experiments._search import TITLES
 from experiments.double_descent import DoubleDescent, by_setting, mean_curve
 from paper_figs._drawing import PAGE, Drawing, style
+from paper_figs._seeds import band
 
 if TYPE_CHECKING:
     from strongticket.runs import Store
@@ -42,6 +43,7 @@ ALT: Final = (
 )
 _MARKS: Final = ("o", "s", "v")
 _LEAST_LOSS: Final = 1e-6  # below it a training loss is drawn at the edge
+_BAND: Final[Mapping[str, Any]] = {"ms": 2.8, "lw": 1.0, "shade": 0.15}
 _GUIDE: Final = {"color": "0.45", "lw": 0.8, "ls": ":"}
 
 
@@ -79,12 +81,6 @@ def _key(ax: Any, noises: Sequence[float], looks: Mapping[str, Mapping[str, Any]
 
 def _labels(noise: float) -> str:
     return f"{100 * noise:g} % of labels wrong" if noise else "right labels"
-
-
-def _band(ax: Any, x: Any, values: Any, **look: Any) -> None:
-    """The mean over the seeds, and their range."""
-    ax.plot(x, values.mean(axis=0), **look)
-    ax.fill_between(x, values.min(axis=0), values.max(axis=0), color=look["color"], alpha=0.15, lw=0)
 
 
 def _features(ax: Any, settings: Mapping[DoubleDescent, Sequence[dict[str, Any]]], kind: str, title: str) -> None:
@@ -139,9 +135,9 @@ def _hidden(ax: Any, settings: Mapping[nets.DoubleDescentNets, Sequence[dict[str
     for setting, results in settings.items():
         x = np.array([row["parameters"] for row in results[0]["rows"]]) / _equations(setting, results)
         colour = f"C{noises.index(setting.noise)}"
-        mark = {"marker": _MARKS[noises.index(setting.noise)], "ms": 2.8, "mfc": "white"}
+        mark = _MARKS[noises.index(setting.noise)]
         values = np.array([[row["test_loss"] for row in result["rows"]] for result in results])
-        _band(ax, x, values, color=colour, ls="-" if setting.arm == "reuse" else "--", lw=1.0, **mark)
+        band(ax, x, values.T, colour, mark, ls="-" if setting.arm == "reuse" else "--", **_BAND)
     ax.axvline(1.0, **_GUIDE)
     setting = next(iter(settings))
     ax.set(
@@ -172,7 +168,7 @@ def _pruned(ax: Any, settings: Mapping[sparse.SparseDoubleDescent, Sequence[dict
     for i, results in enumerate(settings.values()):
         x = 100 * np.array([row["density"] for row in results[0]["rows"]])
         values = 100 * np.array([[row["test_error"] for row in result["rows"]] for result in results])
-        _band(ax, x, values, color=f"C{i}", marker=_MARKS[i], ms=2.8, mfc="white", lw=1.0)
+        band(ax, x, values.T, f"C{i}", _MARKS[i], **_BAND)
     setting = next(iter(settings))
     ax.set(xscale="log", xlabel="weights kept (%)", ylabel="test error (%)", ylim=(0, None))
     ax.invert_xaxis()
@@ -188,7 +184,7 @@ def _copied(ax: Any, settings: Mapping[neurons.NeuronsAndFeatures, Sequence[dict
             (("predictor_error", "minimum norm"), ("ticket_error", "neurons kept, no training"))
         ):
             values = 100 * np.array([[row[name] for row in result["rows"]] for result in results])
-            _band(ax, x, values, color=f"C{i}", label=label, marker=_MARKS[i], ms=2.8, mfc="white", lw=1.0)
+            band(ax, x, values.T, f"C{i}", _MARKS[i], label=label, **_BAND)
     setting = next(iter(settings))
     ax.axvline(1.0, **_GUIDE)
     ax.axhline(50.0, color="0.7", lw=0.6)

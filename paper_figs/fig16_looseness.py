@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from experiments._experiment import finished
+from experiments import finished
 from experiments.looseness import Looseness
 from paper_figs._drawing import PAGE, Drawing, style
 

@@ -11,7 +11,7 @@ from experiments import latest
 from experiments._search import TITLES
 from experiments.imp import Arm, Imp
 from paper_figs._drawing import PAGE, Drawing, style
-from paper_figs._seeds import band, published, remaining_axis
+from paper_figs._seeds import band, labelled, published, remaining_axis
 
 if TYPE_CHECKING:
     from strongticket.runs import Store
@@ -24,7 +24,8 @@ CAPTION: Final = (
     "Iterative magnitude pruning as in Frankle and Carbin (2019). a: validation accuracy while tickets of some levels "
     "train, means over the seeds. b, c: step of the least validation loss, and test accuracy there. d, e: how many "
     "times earlier the ticket stops, and how much more accurate it is, than the whole network and than its own mask "
-    "with fresh weights, in pairs over the seeds. Lines are means, bands reach from the least to the greatest seed; "
+    "with fresh weights, in pairs over the seeds; where fresh weights were drawn several times for a seed, the first "
+    "draw is shown. Lines are means, bands reach from the least to the greatest seed; "
     "stars are what section 2 of the paper prints for LeNet-300-100 on MNIST, trained for 50,000 steps; the arrow "
     "says that it prints a lower limit."
 )
@@ -165,7 +166,7 @@ def _legend(ax: Any, arms: Any, leads: Any) -> None:
     ax.set_axis_off()
     look: dict[str, Any] = {"fontsize": 6.5, "alignment": "left", "borderaxespad": 0.0}
     ax.add_artist(ax.legend(*arms.get_legend_handles_labels(), title="b, c", loc="upper left", **look))
-    handles = dict(zip(*reversed(leads.get_legend_handles_labels()), strict=True))
+    handles = labelled(leads)
     ax.legend(list(handles.values()), list(handles), title="d, e: the ticket's lead", loc="lower left", **look)
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from experiments import MissingRuns, finished
+from experiments import MissingRuns
 from experiments._weak_parts import title_of
 from experiments.elastic import ABLATIONS, ARMS, BASELINES, PUBLISHED, Arm, Elastic
 from paper_figs._accuracy import fitted_axis
 from paper_figs._drawing import PAGE, Drawing, style
+from paper_figs._presets import first_complete
 from paper_figs._seeds import PUBLISHED as STAR
 from paper_figs._seeds import band, dots
 
@@ -85,8 +87,10 @@ def compose(store: Store) -> Any:
     Raises:
         MissingRuns: neither mlp nor quick is complete; the message names the command.
     """
-    runs = _first(_SQUARES, store)
-    residual = _first_if_any(_RESIDUAL, store)
+    runs = first_complete(Elastic, _SQUARES, store)
+    residual: Runs | None = None
+    with suppress(MissingRuns):
+        residual = first_complete(Elastic, _RESIDUAL, store)
     with style() as figure_class:
         rows = 1 if residual is None else 2
         figure = figure_class(figsize=(PAGE, 0.4 + 2.9 * rows))
@@ -99,23 +103,6 @@ def compose(store: Store) -> Any:
             _residual(axes[2], residual)
             _legends(axes[3], axes[0], axes[2])
         return figure
-
-
-def _first(presets: Sequence[str], store: Store) -> Runs:
-    """The first complete preset; what the last one lacks is named, as it is the cheapest."""
-    for preset in presets[:-1]:
-        try:
-            return finished(Elastic, preset, store)
-        except MissingRuns:
-            continue
-    return finished(Elastic, presets[-1], store)
-
-
-def _first_if_any(presets: Sequence[str], store: Store) -> Runs | None:
-    try:
-        return _first(presets, store)
-    except MissingRuns:
-        return None
 
 
 def _depth(model: str) -> int:
@@ -200,8 +187,8 @@ def _residual(ax: Any, runs: Runs) -> None:
     for arm, (colour, mark, dash) in _LINES.items():
         if arm in found:
             of_level = found[arm]
-            look = {"ls": dash, "label": _NAMES[arm]}
-            band(ax, [densities[level] for level in of_level], list(of_level.values()), colour, mark, **look)
+            x, label = [densities[level] for level in of_level], _NAMES[arm]
+            band(ax, x, list(of_level.values()), colour, mark, ls=dash, label=label)
     ax.set_xscale("log")
     ax.minorticks_off()
     ax.invert_xaxis()

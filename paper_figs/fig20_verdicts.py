@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from experiments import MissingRuns, finished
 from experiments.falsification import Falsification, reports
 from paper_figs._drawing import PAGE, Drawing, style
+from paper_figs._presets import first_complete
 
 if TYPE_CHECKING:
     from strongticket.runs import Store
@@ -47,7 +46,7 @@ def compose(store: Store) -> Any:
     Raises:
         MissingRuns: neither is complete; the message names the command.
     """
-    found = reports(_runs(store))
+    found = reports(first_complete(Falsification, _PRESETS, store))
     with style() as figure_class:
         figure = figure_class(figsize=(PAGE, 0.75 + 0.155 * len(found)))
         ax = figure.subplots()
@@ -62,15 +61,6 @@ def compose(store: Store) -> Any:
         ax.tick_params(axis="y", length=0)
         _legend(figure, ax, {report.verdict.name for report in found})
         return figure
-
-
-def _runs(store: Store) -> Sequence[tuple[Falsification, dict[str, Any]]]:
-    for preset in _PRESETS[:-1]:
-        try:
-            return finished(Falsification, preset, store)
-        except MissingRuns:
-            continue
-    return finished(Falsification, _PRESETS[-1], store)
 
 
 def _row(ax: Any, row: int, report: Report) -> None:

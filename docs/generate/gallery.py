@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
 from pathlib import Path
 
 import paper_figs
@@ -14,12 +12,14 @@ __all__ = ["page"]
 _FIGURES = Path(__file__).resolve().parents[1] / "figures"
 
 
-def _caption(name: str) -> tuple[str, str, str]:
-    """Heading, caption and alternative text of a figure."""
-    module = importlib.import_module(f"paper_figs.{name}")
-    first = (inspect.getdoc(module) or name).split("\n")[0].rstrip(".")
-    caption = getattr(module, "CAPTION", "")
-    return first, caption, getattr(module, "ALT", "") or caption or first
+def _source(figure: paper_figs.Figure) -> str:
+    """What a figure is drawn from."""
+    if figure.NEEDS:
+        kind = "experiment" if len(figure.NEEDS) == 1 else "experiments"
+        return f"From the {kind} {', '.join(f'``{name}``' for name in figure.NEEDS)}."
+    # a benchmark: a file of measurements of one machine, see `paper_figs.report`
+    made = getattr(figure, "COMMAND", "").format(path=f"results/{getattr(figure, 'RESULT', '')}")
+    return f"From a benchmark, ``{made}``."
 
 
 def page() -> str:
@@ -32,16 +32,13 @@ def page() -> str:
         "",
     ]
     for name in paper_figs.names():
-        head, caption, alt = _caption(name)
+        figure = paper_figs.figure(name)
+        head = (figure.__doc__ or name).split("\n")[0].rstrip(".")
         lines += [f".. _{name}:", "", title(escape(head), "-")]
         if (_FIGURES / f"{name}.png").is_file():
-            alt = " ".join(alt.split())
-            lines += [f".. image:: figures/{name}.png", f"   :alt: {alt}", f"   :target: _images/{name}.png", ""]
+            lines += [f".. image:: figures/{name}.png", f"   :alt: {figure.ALT}", f"   :target: _images/{name}.png", ""]
         else:
             lines += ["Not drawn yet.", ""]
-        if caption:
-            lines += [inline(" ".join(caption.split())), ""]
-        needs = ", ".join(f"``{need}``" for need in paper_figs.figure(name).NEEDS)
-        short = name.split("_")[0]
-        lines += [f"From the experiments {needs}.", "", code(f"python -m paper_figs {short}", "console")]
+        lines += [inline(figure.CAPTION), "", _source(figure), ""]
+        lines.append(code(f"python -m paper_figs {name.split('_')[0]}", "console"))
     return "\n".join(lines)

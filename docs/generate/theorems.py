@@ -1,84 +1,37 @@
 """One page per paper: its theorems as the objects in `theory` state them, its formulas as MathML.
 
 MathML, because it needs nothing: browsers set it, no script or font is fetched, and the page is read without a network.
-The formula is the very object that the program computes with, printed by sympy.
+The formula is the very object that the program computes with, set and cited as in the report of `paper_figs`.
 """
 
 from __future__ import annotations
 
-import html
 import re
 from functools import cache
-from pathlib import Path
-from typing import Any
 
 import theory
 from generate.rst import cell, code, escape, indent, inline, paragraphs, table, title
+from paper_figs.report._mathml import formula
+from paper_figs.report._prose import authors, citations
 from strongticket import bounds
 from strongticket.bounds import Bound
 from theory import Theorem
 
-__all__ = ["index", "mathml", "page", "papers"]
-
-_ROOT = Path(__file__).resolve().parents[2]
-_WORDS = {"eps": "ε", "varepsilon": "ε"}
+__all__ = ["index", "page", "papers"]
 
 
 def papers() -> list[str]:
-    """Return the keys of all papers that have a theorem or a formula here."""
-    return sorted({*theory.papers(), *bounds.papers()})
+    """Return the keys of all papers that have a theorem or a formula here.
 
-
-def mathml(expression: object) -> str:
-    """Return an expression as a MathML element.
-
-    >>> import sympy
-    >>> mathml(sympy.Symbol("eps", real=True) / 2).split(">", 1)[1]
-    '<mrow><mfrac><mi>ε</mi><mn>2</mn></mfrac></mrow></math>'
+    >>> "pensia2020optimal" in papers()
+    True
     """
-    inside = html.unescape(str(_printer().doprint(expression)).replace("&lt;", "&amp;lt;"))
-    inside = re.sub(r"<mi>(\w+)</mi>", lambda match: f"<mi>{_WORDS.get(match[1], match[1])}</mi>", inside)
-    return f'<math xmlns="http://www.w3.org/1998/Math/MathML" display="block">{inside}</math>'
-
-
-@cache
-def _printer() -> Any:
-    from sympy.printing.mathml import MathMLPresentationPrinter
-
-    class Printer(MathMLPresentationPrinter):  # type: ignore[misc]
-        """sympy's printer, with cases set as cases."""
-
-        def _print_Piecewise(self, expression: Any) -> Any:
-            rows = self.dom.createElement("mtable")
-            for value, condition in expression.args:
-                row = self.dom.createElement("mtr")
-                words = self.dom.createElement("mtext")
-                words.appendChild(self.dom.createTextNode("\u00a0otherwise" if condition == True else "\u00a0if\u00a0"))  # noqa: E712
-                for parts in ([self._print(value)], [words] if condition == True else [words, self._print(condition)]):  # noqa: E712
-                    cell = self.dom.createElement("mtd")
-                    for part in parts:
-                        cell.appendChild(part)
-                    row.appendChild(cell)
-                rows.appendChild(row)
-            brace = self.dom.createElement("mo")
-            brace.appendChild(self.dom.createTextNode("{"))
-            whole = self.dom.createElement("mrow")
-            whole.appendChild(brace)
-            whole.appendChild(rows)
-            return whole
-
-    return Printer()
+    return sorted({*theory.papers(), *bounds.papers()})
 
 
 @cache
 def _references() -> dict[str, dict[str, str]]:
-    """Title, authors, year and preprint of each paper in references.bib."""
-    text = (_ROOT / "references.bib").read_text(encoding="utf-8")
-    found = {}
-    for entry in re.finditer(r"@\w+\{(\w+),\n(.*?)\n\}", text, re.DOTALL):
-        fields = re.findall(r"^\s*(\w+)\s*=\s*\{(.*)\},?$", entry[2], re.MULTILINE)
-        found[entry[1]] = {name.lower(): re.sub(r"[{}\\]", "", value) for name, value in fields}
-    return found
+    return citations()
 
 
 def _citation(paper: str) -> str:
@@ -86,29 +39,25 @@ def _citation(paper: str) -> str:
     if not entry:
         return ""
     names = [name.split(",")[0] for name in entry.get("author", "").split(" and ")]
-    authors = ", ".join(names) if len(names) < 5 else f"{names[0]} et al."
+    who = ", ".join(names) if len(names) < 5 else f"{names[0]} et al."
     where = entry.get("journal") or entry.get("booktitle") or ""
-    text = escape(f"{authors}: {entry.get('title', '')}. {where + ', ' if where else ''}{entry.get('year', '')}.")
+    text = escape(f"{who}: {entry.get('title', '')}. {where + ', ' if where else ''}{entry.get('year', '')}.")
     preprint = entry.get("eprint", "")
     return f"{text} `arXiv:{preprint} <https://arxiv.org/abs/{preprint}>`__" if preprint else text
 
 
 def _short(paper: str) -> str:
-    match = re.match(r"([a-z]+)(\d{4})([a-z]+)", paper)
-    names = _references().get(paper, {}).get("author", "").split(" and ")
-    if not match or not names[0]:
-        return paper
-    first = names[0].split(",")[0]
-    same = [key for key in papers() if re.sub(r"[a-z]+$", "", key) == match[1] + match[2]]
-    others = "et al. " if len(names) > 2 else f"& {names[1].split(',')[0]} " if len(names) == 2 else ""
-    word = f" ({match[3]})" if len(same) > 1 else ""
-    return f"{first} {others}{match[2]}{word}"
+    """Who wrote it and when; where that names several papers, with the word by which their keys differ."""
+    said = authors(_references().get(paper), paper)
+    same = [key for key in papers() if authors(_references().get(key), key) == said]
+    return f"{said} ({re.sub('.*[0-9]', '', paper)})" if len(same) > 1 else said
 
 
 def _bound(bound: Bound) -> str:
     head = f"``{bound.key}`` ({bound.relation.name.lower()}): {cell(bound.quantity)}."
     place = "derived here" if bound.place == "strongticket" else bound.place
-    lines = [head, "", ".. raw:: html", "", indent(f'<div class="formula">{mathml(bound.expression)}</div>'), ""]
+    shown = formula(bound.expression, alt=bound.latex(), block=True)
+    lines = [head, "", ".. raw:: html", "", indent(f'<div class="formula">{shown}</div>'), ""]
     lines.append(f"Stands in: {cell(place)}. As code: ``{bound.expression}``")
     if bound.hypotheses:
         lines += ["", *(f"- {cell(h.name)}: {cell(h.text)}" for h in bound.hypotheses)]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from paper_figs.report._html import Markup, anchor, el
 from paper_figs.report._javascript import javascript_bound
-from paper_figs.report._mathml import formula, symbol
+from paper_figs.report._mathml import framed, symbol
 from paper_figs.report._prose import prose
 from paper_figs.report._symbols import control, controls
 from paper_figs.report._theorems import RELATIONS
@@ -151,8 +151,7 @@ def _templates(found: Sequence[Bound]) -> Markup:
         "".join(
             el(
                 "template",
-                el("div", formula(bound.expression, alt=bound.latex(), block=True), class_="formula", role="group",
-                   tabindex="0", aria_label=f"formula of {bound.key}"),
+                framed(bound),
                 el("p", RELATIONS[bound.relation.name], ": ", prose(bound.quantity), class_="about"),
                 id=anchor("math", bound.key),
             )

@@ -53,10 +53,9 @@ def _figure(store: Store, preset: str, name: str, module: Figure, folder: Path) 
         notes = missing or [Missing(name, lines[0].rstrip(";"), " ".join(line.strip() for line in lines[1:]))]
         return Markup("".join(note.notice(el("code", name)) for note in notes)), []
     data = f"data:{_TYPES[written[0].suffix]};base64,{base64.b64encode(written[0].read_bytes()).decode()}"
-    caption = _said(module, "CAPTION")
     studies = [study for needed in module.NEEDS for study in watched.studies(needed)]
-    drawn = el("img", src=data, alt=_said(module, "ALT"), loading="lazy", decoding="async")
-    shown = el("figure", el("div", drawn, class_="paper"), el("figcaption", caption))
+    drawn = el("img", src=data, alt=module.ALT, loading="lazy", decoding="async")
+    shown = el("figure", el("div", drawn, class_="paper"), el("figcaption", module.CAPTION))
     sources = Markup("".join(study.source() for study in studies))
     return Markup(shown + (sources or _benchmark(store, module))), studies
 
@@ -77,9 +76,3 @@ def _benchmark(store: Store, module: Figure) -> Markup:
         el("code", str(getattr(module, "COMMAND", "")).format(path=path)),
         class_="source",
     )
-
-
-def _said(module: Figure, what: str) -> str:
-    """A figure's own words, or its first line."""
-    said = str(getattr(module, what, "") or "")
-    return said if said and not said.startswith("TODO") else (module.__doc__ or "").splitlines()[0]

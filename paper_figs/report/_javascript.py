@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import sympy
@@ -115,39 +116,36 @@ def _power(arguments: list[str], e: Any) -> str:
     return f"D.pow({base},{exponent})"
 
 
-_TABLE: Final[dict[Any, Callable[[list[str], Any], str]]] = {}
-
-
+@cache
 def _functions() -> Mapping[Any, Callable[[list[str], Any], str]]:
     """What can be computed; made at first use, since sympy is loaded late."""
     import sympy
     from sympy.logic.boolalg import BooleanFalse, BooleanTrue
 
-    if not _TABLE:
-        names = {
-            sympy.Add: "add",
-            sympy.Mul: "mul",
-            sympy.exp: "exp",
-            sympy.log: "log",
-            sympy.tanh: "tanh",
-            sympy.cosh: "cosh",
-            sympy.Abs: "abs",
-            sympy.Max: "max",
-            sympy.Min: "min",
-            sympy.floor: "floor",
-            sympy.ceiling: "ceil",
-            sympy.factorial: "factorial",
-            sympy.laguerre: "laguerre",
-            sympy.StrictLessThan: "less",
-            sympy.LessThan: "atMost",
-            sympy.Equality: "equal",
-        }
-        _TABLE.update({function: _call(name) for function, name in names.items()})
-        _TABLE[sympy.StrictGreaterThan] = _swapped("less")
-        _TABLE[sympy.GreaterThan] = _swapped("atMost")
-        _TABLE[sympy.And] = _joined("&&")
-        _TABLE[sympy.Or] = _joined("||")
-        _TABLE[sympy.Pow] = _power
-        _TABLE[BooleanTrue] = lambda arguments, e: "true"
-        _TABLE[BooleanFalse] = lambda arguments, e: "false"
-    return _TABLE
+    names = {
+        sympy.Add: "add",
+        sympy.Mul: "mul",
+        sympy.exp: "exp",
+        sympy.log: "log",
+        sympy.tanh: "tanh",
+        sympy.cosh: "cosh",
+        sympy.Abs: "abs",
+        sympy.Max: "max",
+        sympy.Min: "min",
+        sympy.floor: "floor",
+        sympy.ceiling: "ceil",
+        sympy.factorial: "factorial",
+        sympy.laguerre: "laguerre",
+        sympy.StrictLessThan: "less",
+        sympy.LessThan: "atMost",
+        sympy.Equality: "equal",
+    }
+    return {function: _call(name) for function, name in names.items()} | {
+        sympy.StrictGreaterThan: _swapped("less"),
+        sympy.GreaterThan: _swapped("atMost"),
+        sympy.And: _joined("&&"),
+        sympy.Or: _joined("||"),
+        sympy.Pow: _power,
+        BooleanTrue: lambda arguments, e: "true",
+        BooleanFalse: lambda arguments, e: "false",
+    }

@@ -6,19 +6,16 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from paper_figs.report._html import Markup, el
+from paper_figs.report._prose import LETTERS
 
 if TYPE_CHECKING:
     import sympy
 
-__all__ = ["formula", "symbol"]
+    from strongticket.bounds import Bound
 
-_GREEK: Final = {
-    "eps": "ε", "varepsilon": "ε", "delta": "δ", "theta": "θ", "gamma": "γ", "alpha": "α", "beta": "β", "eta": "η",
-    "kappa": "κ", "sigma": "σ", "tau": "τ", "lambda": "λ",
-}  # fmt: skip
-_OWN: Final = {
-    "weight_eps": ("ε", "w"), "lk": ("l", "k"), "l1": ("l", "1"),
-}  # fmt: skip
+__all__ = ["formula", "framed", "symbol"]
+
+_OWN: Final = {"weight_eps": ("ε", "w"), "lk": ("l", "k"), "l1": ("l", "1")}
 _SUM, _PRODUCT, _POWER, _ATOM = range(4)  # how tightly something holds together
 
 
@@ -35,6 +32,12 @@ def formula(expression: sympy.Basic, *, alt: str = "", block: bool = False) -> M
     return el("math", _print(expression)[0], display="block" if block else None, alttext=alt or None)
 
 
+def framed(bound: Bound) -> Markup:
+    """Return a bound's formula in a frame of its own, which scrolls where it is too wide."""
+    return el("div", formula(bound.expression, alt=bound.latex(), block=True), class_="formula", role="group",
+              aria_label=f"formula of {bound.key}", tabindex="0")  # fmt: skip
+
+
 def symbol(name: str) -> Markup:
     """Return a symbol as MathML: Greek by name, one letter with what follows "_" below it, words as words.
 
@@ -44,7 +47,7 @@ def symbol(name: str) -> Markup:
     if name == "s2":
         return el("msup", el("mi", "s"), el("mn", "2"))
     base, _, below = name.partition("_")
-    base, below = _OWN.get(name, (_GREEK.get(base, base), below))
+    base, below = _OWN.get(name, (LETTERS.get(base, base), below))
     if len(base) > 1:
         return el("mtext", name.replace("_", " "))
     shown = el("mi", base)
@@ -143,7 +146,6 @@ def _add(e: Any) -> Markup:
 
 
 def _mul(e: Any) -> tuple[Markup, int]:
-
     if e.could_extract_minus_sign():
         return el("mrow", el("mo", "−"), _at_least(-e, _PRODUCT)), _SUM
     top, bottom = _binary_logs(*_parts(e))
@@ -272,13 +274,13 @@ def _cases(e: Any) -> Markup:
         when = (
             el("mtext", "otherwise")
             if condition == sympy.true
-            else el("mrow", el("mtext", "if\u00a0"), relation(condition))
+            else el("mrow", el("mtext", "if\u00a0"), _relation(condition))
         )
         rows.append(el("mtr", el("mtd", _print(value)[0]), el("mtd", when)))
     return el("mtable", *rows, class_="cases")
 
 
-def relation(condition: Any) -> Markup:
+def _relation(condition: Any) -> Markup:
     """Return one relation between two sides, as MathML without `<math>`."""
     import sympy
 

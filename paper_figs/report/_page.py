@@ -21,6 +21,7 @@ from paper_figs.report._theorems import bound_card, theorems_section
 from paper_figs.report._verdicts import Evidence, evidence, glance
 
 if TYPE_CHECKING:
+    from strongticket.bounds import Bound
     from strongticket.runs import Store
     from theory import StepResult, Theorem
 
@@ -182,12 +183,10 @@ def _sources(trials: Evidence) -> Markup:
     return Markup("".join([*missing, *(study.source() for study in trials.studies)]))
 
 
-def _other_formulas(theorems: Sequence[Theorem], formulas: Sequence[object]) -> Markup:
+def _other_formulas(theorems: Sequence[Theorem], formulas: Sequence[Bound]) -> Markup:
     """Formulas that no theorem here rests on; the explorer has them too."""
-    from strongticket.bounds import Bound
-
     used = {bound.key for theorem in theorems for bound in theorem.bounds}
-    rest = [bound for bound in formulas if isinstance(bound, Bound) and bound.key not in used]
+    rest = [bound for bound in formulas if bound.key not in used]
     if not rest:
         return Markup("")
     cards = [bound_card(bound, set()) for bound in rest]

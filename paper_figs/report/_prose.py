@@ -8,16 +8,15 @@ from typing import Final
 
 from paper_figs.report._html import Markup, Part, el, text
 
-__all__ = ["authors", "citations", "cite", "prose"]
+__all__ = ["LETTERS", "authors", "citations", "cite", "prose"]
 
-_LETTERS: Final = {
+LETTERS: Final = {
     "eps": "ε", "delta": "δ", "gamma": "γ", "theta": "θ", "alpha": "α", "beta": "β", "eta": "η", "kappa": "κ",
     "sigma": "σ", "tau": "τ", "phi": "φ", "pi": "π", "lambda": "λ",
 }  # fmt: skip
+"""Greek letters by the names that formulas and plain statements give them."""
 _SIGNS: Final = {"&lt;=": "≤", "&gt;=": "≥", "!=": "≠", "-&gt;": "→", "+-": "±", " - ": " − "}
-_WORD: Final = re.compile(
-    r"(?<![A-Za-z0-9_.=])(" + "|".join(_LETTERS) + r")(?![A-Za-z0-9=]|\.[A-Za-z0-9])(?!_[a-z]{2})"
-)
+_WORD: Final = re.compile(r"(?<![A-Za-z0-9_.=])(" + "|".join(LETTERS) + r")(?![A-Za-z0-9=]|\.[A-Za-z0-9])(?!_[a-z]{2})")
 _BELOW: Final = re.compile(
     r"(?<![A-Za-z0-9_.])([A-Za-zα-ω]_[A-Za-z0-9]+|sum_[A-Za-z0-9](?![A-Za-z0-9])|(?:[A-Za-zα-ω]|sum|max)_\{[^{}]*\})(?![\w.]*\.[a-z])"
 )
@@ -46,7 +45,7 @@ def prose(plain: str) -> Markup:
     for sign, drawn in _SIGNS.items():
         shown = shown.replace(sign, drawn)
     shown = shown.replace("weight_eps", "ε_w")
-    shown = _WORD.sub(lambda found: _LETTERS[found[1]], shown)
+    shown = _WORD.sub(lambda found: LETTERS[found[1]], shown)
     shown = _BELOW.sub(_lowered, shown)
     shown = _ENTRY.sub(r"<sub>\1</sub>", shown)
     shown = _BINARY.sub("log<sub>2</sub>", shown)

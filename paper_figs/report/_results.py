@@ -7,8 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from experiments import MissingRuns, find, finished, latest
-from experiments._experiment import command
+from experiments import MissingRuns, command, find, finished, latest
 from paper_figs.report._html import Markup, Part, anchor, el
 from strongticket.data.digits import DIGITS_NOTE
 from strongticket.runs import Store
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from strongticket.runs import Collected, Record, Spec
 
 __all__ = ["Missing", "Study", "Watched", "read", "read_preset"]
-
 
 _JPEG: Final = "CIFAR-10 images decoded from JPEG copies, not the published pixels"
 
@@ -180,10 +178,10 @@ def read(store: Store, name: str, preset: str) -> Study | Missing:
     except ValueError as error:
         return Missing(name, str(error), "")
     try:
-        shown, _ = latest(experiment, store)
+        shown, runs = latest(experiment, store)
     except MissingRuns:
         return _missing(experiment, preset, store)
-    return read_preset(store, name, shown)
+    return _study(experiment, shown, runs, store)
 
 
 def read_preset(store: Store, name: str, preset: str) -> Study | Missing:
@@ -195,6 +193,13 @@ def read_preset(store: Store, name: str, preset: str) -> Study | Missing:
         return _missing(experiment, preset, store)
     except ValueError as error:
         return Missing(name, str(error), "")
+    return _study(experiment, preset, runs, store)
+
+
+def _study(
+    experiment: type[AbstractExperiment], preset: str, runs: Sequence[tuple[Any, dict[str, Any]]], store: Store
+) -> Study:
+    """All runs of a preset, with their records."""
     records = store.collect(run.spec for run, _ in runs).records
     return Study(experiment, preset, runs, records, command(experiment, preset, store), len(runs))
 

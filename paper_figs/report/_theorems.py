@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from paper_figs.report._html import Markup, Part, anchor, el, join, number
-from paper_figs.report._mathml import formula, symbol
+from paper_figs.report._mathml import framed, symbol
 from paper_figs.report._prose import authors, cite, prose
 from paper_figs.report._results import Missing, Study
 from paper_figs.report._verdicts import Evidence, badge, panel
@@ -31,7 +31,7 @@ def theorems_section(
     found: Evidence,
     steps: Mapping[str, tuple[StepResult, ...]] | None,
     limits: Study | Missing,
-    references: Mapping[str, Mapping[str, str]],
+    references: Mapping[str, dict[str, str]],
 ) -> Markup:
     """Return all theorems, by paper.
 
@@ -48,7 +48,7 @@ def theorems_section(
     for paper in papers:
         own = [theorem for theorem in theorems if theorem.paper == paper]
         cards = [_card(theorem, found, steps, limits, shown) for theorem in own]
-        entry = dict(references[paper]) if paper in references else None
+        entry = references.get(paper)
         head = el("h3", authors(entry, paper), " ", el("code", paper), id=anchor("paper", paper))
         parts.append(el("section", head, el("p", cite(entry, paper), class_="cite"), *cards))
     return Markup("".join(parts))
@@ -115,14 +115,7 @@ def bound_card(bound: Bound, shown: set[str]) -> Markup:
             " ",
             prose(bound.quantity),
         ),
-        el(
-            "div",
-            formula(bound.expression, alt=bound.latex(), block=True),
-            class_="formula",
-            role="group",
-            aria_label=f"formula of {bound.key}",
-            tabindex="0",
-        ),
+        framed(bound),
         el("p", "The paper leaves open: ", join(el("math", one) for one in left_open), ".") if left_open else None,
         about,
         class_="bound",

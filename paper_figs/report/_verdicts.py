@@ -148,19 +148,18 @@ def badge(verdict: str) -> Markup:
     return el("span", words, class_=f"badge {css}")
 
 
-def interval(one: Judged) -> str:
-    """Return the interval of the failure probability."""
-    return f"{number(one.values['low'])} to {number(one.values['high'])}"
+def _interval(values: Mapping[str, Any]) -> str:
+    """The interval of the failure probability."""
+    return f"{number(values['low'])} to {number(values['high'])}"
 
 
-def counted(one: Judged) -> int:
-    """Return how many trials count against what is judged."""
-    values = one.values
+def _counted(values: Mapping[str, Any]) -> int:
+    """How many trials count against what is judged."""
     return int(values["failures"]) + (int(values["missed"]) if values.get("judges_construction", True) else 0)
 
 
-def shrinks(rows: Mapping[str, Any] | None) -> Cell:
-    """Return by which factor the bound may be divided before trials contradict it."""
+def _shrinks(rows: Mapping[str, Any] | None) -> Cell:
+    """By which factor the bound may be divided before trials contradict it."""
     if rows is None:
         return Cell("–", None)
     stands, broken = rows["largest_not_falsified"], rows["falsified_at"]
@@ -183,17 +182,16 @@ def glance(theorems: Sequence[Theorem], found: Evidence, steps: Mapping[str, tup
             row["verdict"] = Cell(el("span", said, class_="badge open"), said)
             row |= dict.fromkeys(("failed", "allowed", "99 % interval", "p", "p, adjusted"))
         else:
+            values, counted = one.values, _counted(one.values)
             row["verdict"] = Cell(badge(one.verdict), WORDS.get(one.verdict, (one.verdict, ""))[0])
             row |= {
-                "failed": Cell(
-                    f"{number(counted(one))} of {number(one.values['trials'])}", counted(one) / one.values["trials"]
-                ),
-                "allowed": Cell(number(one.values["delta"]), one.values["delta"]),
-                "99 % interval": Cell(interval(one), one.values["high"]),
-                "p": Cell(number(one.values["p_value"]), one.values["p_value"]),
-                "p, adjusted": Cell(number(one.values.get("p_adjusted")), one.values.get("p_adjusted")),
+                "failed": Cell(f"{number(counted)} of {number(values['trials'])}", counted / values["trials"]),
+                "allowed": Cell(number(values["delta"]), values["delta"]),
+                "99 % interval": Cell(_interval(values), values["high"]),
+                "p": Cell(number(values["p_value"]), values["p_value"]),
+                "p, adjusted": Cell(number(values.get("p_adjusted")), values.get("p_adjusted")),
             }
-        row["bound may shrink by"] = shrinks(found.twins[theorem.key][0] if theorem.key in found.twins else None)
+        row["bound may shrink by"] = _shrinks(found.twins[theorem.key][0] if theorem.key in found.twins else None)
         if steps is not None:
             own = steps[theorem.key]
             held = sum(step.passed for step in own)
@@ -234,7 +232,7 @@ def _facts(one: Judged) -> Markup:
         ("Verdict", badge(one.verdict)),
         ("Trials", f"{number(values['trials'])}: {number(values['failures'])} failed{missed}{undecided}"),
         ("Claimed", f"failure probability at most {number(values['delta'])}"),
-        ("Measured", f"{number(counted(one) / values['trials'])}, 99 % interval {interval(one)}"),
+        ("Measured", f"{number(_counted(values) / values['trials'])}, 99 % interval {_interval(values)}"),
         ("p-value", f"{number(values['p_value'])}, falsified at {number(values['alpha'])} or less"),
         ("Judged", judged),
     ]
@@ -255,16 +253,16 @@ def _twin_table(theorem: Theorem, twins: Mapping[str, Any], study: Study) -> Mar
     rows = [
         {
             "bound divided by": row["factor"],
-            "counted against it": row["failures"] + (row["missed"] if row["judges_construction"] else 0),
+            "counted against it": _counted(row),
             "trials": row["trials"],
-            "99 % interval": Cell(f"{number(row['low'])} to {number(row['high'])}", row["high"]),
+            "99 % interval": Cell(_interval(row), row["high"]),
             "allowed": Cell(number(row["delta"]), row["delta"]),
             "p": Cell(number(row["p_value"]), row["p_value"]),
             "verdict": Cell(badge(row["verdict"]), row["verdict"]),
         }
         for row in twins["rows"]
     ]
-    shrunk = shrinks(twins)
+    shrunk = _shrinks(twins)
     ended = f" The list ended: {twins['ended']}." if twins.get("ended") else ""
     return el(
         "details",

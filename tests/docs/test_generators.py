@@ -66,6 +66,26 @@ def test_a_docstring_keeps_its_lists_examples_and_magnitudes() -> None:
     assert seen(made) == "The |w| of a*b: one, over two lines two_ >>> 1 1"
 
 
+def test_papers_are_cited_and_formulas_set_as_in_the_report() -> None:
+    from paper_figs.report._mathml import formula
+    from strongticket import bounds
+
+    page = module("theorems").page("xiong2022perturbation")
+    assert "with ε-perturbation. International" in page
+    assert "Xiong et al. 2023\n===" in page
+    for bound in bounds.all():
+        if bound.reference == "xiong2022perturbation":
+            assert formula(bound.expression, alt=bound.latex(), block=True) in page
+
+
+def test_the_gallery_says_what_each_figure_is_drawn_from() -> None:
+    page = module("gallery").page()
+    assert "From the experiment ``bounds``." in page
+    assert "From the experiments ``search_density``, ``search_width``." in page
+    made = "python -m experiments.benchmarks.subset_sum --peers --out results/benchmarks/subset_sum.json"
+    assert f"From a benchmark, ``{made}``." in page
+
+
 def test_sections_become_fields() -> None:
     lines = [
         "Do it.",

@@ -72,6 +72,17 @@ def test_a_page_that_is_wrong_is_noticed(page: str, said: str, tmp_path: Path) -
     assert said in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("page", "status", "said"),
+    [("--help", 0, "usage: run_tutorial.py [-h] page"), ("nosuch.md", 2, "no such file: nosuch.md")],
+)
+def test_the_runner_says_how_it_is_used(page: str, status: int, said: str, tmp_path: Path) -> None:
+    done = run(Path(page), tmp_path)
+    assert done.returncode == status
+    assert said in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_words_are_held_to_the_letter_and_numbers_to_the_tolerance(runner: ModuleType) -> None:
     check = runner.Checker(0.2).check_output
     assert check("334 of 360 (92.78%) cannot change\n", "300 of 360 (83.33%) cannot change\n", 0)

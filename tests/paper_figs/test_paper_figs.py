@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib as mpl
@@ -13,6 +14,7 @@ from experiments.bounds import LAWS, Bounds
 from experiments.small_obs import PUBLISHED
 from paper_figs import fig01_items, figure, names
 from paper_figs.__main__ import main
+from paper_figs._presets import first_complete
 from strongticket.bounds import lueker1998exponentially
 from strongticket.runs import Store, execute
 
@@ -118,6 +120,22 @@ def test_what_is_missing_is_named_with_the_command(
     assert [Path(line).name for line in capsys.readouterr().out.split()] == FILES
     assert main(["fig01", "--results", str(store.folder), "--out", out, "--format", "png"]) == 0
     assert [Path(line).name for line in capsys.readouterr().out.split()] == ["fig01_items.png"]
+
+
+def test_the_first_complete_preset_is_drawn_and_the_cheapest_is_named(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    quick = Bounds.preset("quick")
+    presets = {"quick": quick, "more": [*quick, replace(quick[0], seed=99)], "small": quick[:1]}
+    monkeypatch.setattr(Bounds, "presets", classmethod(lambda cls: presets))
+    assert [run for run, _ in first_complete(Bounds, ("more", "small", "quick"), store)] == quick[:1]
+    with pytest.raises(MissingRuns, match="preset 'more'"):
+        first_complete(Bounds, ("more",), store)
+    empty = Store(store.folder / "empty")
+    with pytest.raises(MissingRuns, match="preset 'quick'"):
+        first_complete(Bounds, ("more", "quick"), empty)
+    with pytest.raises(MissingRuns, match="preset 'more'"):
+        first_complete(Bounds, ("more", "quick"), empty, named="more")
 
 
 def test_usage(capsys: pytest.CaptureFixture[str]) -> None:

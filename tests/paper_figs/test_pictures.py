@@ -28,6 +28,7 @@ from experiments.falsification import Falsification
 from experiments.grand_comparison import GrandComparison
 from experiments.imp import Arm as ImpArm
 from experiments.imp import Imp
+from experiments.mask_criteria import KEEPS, UNTRAINED, MaskCriteria
 from experiments.one_ticket import ARMS as CARRIED_ARMS
 from experiments.one_ticket import OneTicket
 from paper_figs import figure
@@ -196,12 +197,29 @@ def verdict_results() -> Runs:
     ]
 
 
+def criteria_results() -> Runs:
+    """Accuracies that fall from the first criterion to the last, and from the first level to the last."""
+    runs: list[tuple[AbstractExperiment, dict[str, Any]]] = []
+    for place, criterion in enumerate(KEEPS):
+        for seed in range(2):
+            run = MaskCriteria("mnist", "m", "r", 1, 1, "s", criterion, "one-shot", (2, 4, 6), (4, 6), seed)
+            rows = []
+            for level in run.levels:
+                right = 0.9 - (place * level + seed) / 128
+                row: dict[str, Any] = {"level": level, "density": 0.8**level, "kept": {}, "empty": []}
+                row["untrained"] = {weights: right - 0.125 * n for n, weights in enumerate(UNTRAINED)}
+                rows.append(row | ({"test_at_end": right} if level in run.trained else {}))
+            runs.append((run, {"rows": rows}))
+    return runs
+
+
 MADE_UP: Final[Mapping[str, Callable[[], Runs]]] = {
     "fig17_frankle": imp_results,
     "fig18_elastic": elastic_results,
     "fig19_grand_comparison": grand_results,
     "fig20_verdicts": verdict_results,
     "fig21_one_ticket": carried_results,
+    "fig22_mask_criteria": criteria_results,
 }
 
 
