@@ -28,9 +28,10 @@ CAPTION: Final = (
 )
 ALT: Final = (
     "Three panels against the share of weights that remain, on a logarithmic axis from all to few, with accuracies on "
-    "an axis of logarithmic errors. Untrained, the masks that keep large final weights are far above chance, with the "
-    "network's own weights and with weights of one size; random masks and the opposite criteria stay at chance. "
-    "Trained, all but those that keep small final weights, or weights that changed their sign, are close together."
+    "an axis of errors. Untrained, masks of large final weights are above chance, and those that also drop weights of "
+    "another sign than in the beginning are far above all others, most with weights of one size; random masks and the "
+    "opposite criteria stay at chance. Trained, masks of large final weights are the most accurate, random ones lie "
+    "below them, and those that keep small weights below these."
 )
 _LOOKS: Final[Mapping[str, tuple[str, str, str]]] = {
     "large-final-same-sign": ("C3", "*", "-"),
@@ -62,13 +63,14 @@ def compose(store: Store) -> Any:
     _, runs = latest(MaskCriteria, store)
     setting = runs[0][0]
     seeds, rounds = len({run.seed for run, _ in runs}), "cut at once" if setting.family == "one-shot" else "iteratively"
-    ticks = [100 * row["density"] for row in runs[0][1]["rows"]]
+    remain = [100 * row["density"] for row in runs[0][1]["rows"]]
+    ticks = [round(percent, 1) for percent in remain[:: -max(1, len(remain) // 5)]]
     with style() as figure_class:
         figure = figure_class(figsize=(PAGE, 3.1))
         panels = figure.subplots(1, 3)
         for ax, (weights, title) in zip(panels, _PANELS, strict=True):
             fitted_axis(ax, "y", _draw_criteria(ax, runs, weights))
-            remaining_axis(ax, [round(tick, 1) for tick in ticks[:: max(1, len(ticks) // 4)]], 1.15 * max(ticks))
+            remaining_axis(ax, ticks, 1.15 * max(remain))
             ax.set_title(title)
         if setting.data in PUBLISHED:
             look: dict[str, Any] = {"color": "0.1", "lw": 0.8, "ls": ":", "label": "published: best untrained mask"}

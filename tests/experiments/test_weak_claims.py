@@ -12,6 +12,7 @@ from experiments.critical_batch import CriticalBatch, cost
 from experiments.double_descent import DoubleDescent, peak_and_descents
 from experiments.elastic import PUBLISHED, Elastic
 from experiments.imp import Imp
+from experiments.mask_criteria import PUBLISHED as PUBLISHED_UNTRAINED
 from experiments.mask_criteria import RANDOM, MaskCriteria
 from strongticket.runs import Store
 
@@ -61,26 +62,39 @@ def test_tickets_of_the_digits_are_better_by_half_a_point_at_the_density_of_the_
 
 
 @pytest.mark.parametrize("preset", ["quick", "mnist"])
-def test_masks_of_large_final_weights_know_the_classes_before_training(preset: str) -> None:
-    """In every seed and at every level; random masks and opposite criteria do not, nor do fresh weights."""
+def test_masks_that_drop_weights_of_another_sign_know_the_classes_untrained(preset: str) -> None:
+    """In every seed; random masks, the opposite criteria and fresh weights under any mask do not, at any level."""
     for run, result in kept(MaskCriteria, preset):
         for row in result["rows"]:
-            knows = run.criterion in ("large-final", "large-final-same-sign")
             for weights, right in row["untrained"].items():
-                if knows and weights != "reinit":
-                    assert right > 0.5, (run, row["level"], weights)
-                elif weights == "reinit" or run.criterion in (RANDOM, "small-final", "large-final-different-sign"):
-                    assert right < 0.3, (run, row["level"], weights)
+                if weights == "reinit" or run.criterion in (RANDOM, "small-final", "large-final-different-sign"):
+                    assert right < 0.25, (run, row["level"], weights)
+                elif run.criterion == "large-final-same-sign" and 4 <= row["level"] <= 12:
+                    assert right > 0.45, (run, row["level"], weights)
+
+
+def test_the_published_accuracy_of_an_untrained_mask() -> None:
+    """86 per cent on MNIST, of a mask that nobody searched for, with weights of one size: within three points."""
+    best = [
+        max(100 * row["untrained"]["constant-sign"] for row in result["rows"])
+        for run, result in kept(MaskCriteria, "mnist")
+        if run.criterion == "large-final-same-sign"
+    ]
+    assert len(best) == 3
+    assert abs(sum(best) / 3 - PUBLISHED_UNTRAINED["mnist"]) < 3.0
 
 
 @pytest.mark.parametrize("preset", ["quick", "mnist"])
-def test_weights_that_changed_their_sign_make_the_worst_ticket(preset: str) -> None:
-    """Where 7 per cent of the weights remain, as a mean over the seeds."""
-    found: dict[str, float] = {}
+def test_large_final_weights_make_better_tickets_than_random_masks_and_small_ones_worse(preset: str) -> None:
+    """Where 7 per cent of the weights remain, as means over the seeds."""
+    means: dict[str, float] = {}
     for run, result in kept(MaskCriteria, preset):
         row = next(row for row in result["rows"] if row["level"] == 12)
-        found[run.criterion] = found.get(run.criterion, 0.0) + row["test_at_end"]
-    assert min(found, key=found.__getitem__) == "large-final-different-sign"
+        means[run.criterion] = means.get(run.criterion, 0.0) + row["test_at_end"]
+    for better in ("large-final", "large-final-same-sign", "magnitude-increase", "movement"):
+        assert means[better] > means[RANDOM]
+    for worse in ("small-final", "small-init-small-final", "small-init"):
+        assert means[worse] < means[RANDOM]
 
 
 @pytest.mark.parametrize("preset", ["quick", "default"])
