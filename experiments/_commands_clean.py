@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments._commands_show import say, show, size
 from experiments._experiment import find, names
-from strongticket.runs import DamagedRun, MissingRun, Spec, Store
+from strongticket.runs import Spec, Store
 
 if TYPE_CHECKING:
     from experiments._commands_options import Clean
@@ -68,13 +68,9 @@ def leftovers(store: Store, *, old_versions: bool = False) -> list[Leftover]:
         return spec.version < versions.get(spec.name, 0)
 
     found = [Leftover(path, "temporary file of a writer that is gone") for path in store.leftovers()]
-    found += [
-        Leftover(path, "damaged result, set aside")
-        for path in sorted((store.folder / "damaged").glob("*.json"))
-        if _is_aside(path) and path.is_file()
-    ]
+    found += [Leftover(path, "damaged result, set aside") for path in store.aside()]
     for failure in store.failures():
-        if _finished(store, failure.spec):
+        if store.finished(failure.spec):
             found.append(Leftover(store.failure_path(failure.spec), "failure of a run that has finished since"))
         elif old_versions and old(failure.spec):
             found.append(Leftover(store.failure_path(failure.spec), f"failure of version {failure.spec.version}"))
@@ -90,22 +86,9 @@ def leftovers(store: Store, *, old_versions: bool = False) -> list[Leftover]:
     return [one for one in found if not one.path.is_symlink()]
 
 
-def _is_aside(path: Path) -> bool:
-    key, _, number = path.stem.partition(".")
-    return len(key) == 64 and set(key) <= set("0123456789abcdef") and number.isdigit()
-
-
-def _finished(store: Store, spec: Spec) -> bool:
-    try:
-        store.read(spec)
-    except (MissingRun, DamagedRun):
-        return False
-    return True
-
-
 def _checkpoints(store: Store) -> list[Leftover]:
     """Folders of checkpoints whose runs have results."""
-    folders = {path.name: path for path in sorted((store.folder / "checkpoints").glob("*"))}
+    folders = {path.name: path for path in sorted(store.checkpoints.glob("*"))}
     found = []
     for name in store.names() if folders else ():
         if folders.keys() & store.keys(name):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from experiments._commands_show import say
-from experiments._experiment import find, names
+from experiments._experiment import command, find, names
 from strongticket._files import canonical_json, check_writable, write_atomically
 from strongticket.runs import Damage, Record, Store
 
@@ -43,9 +43,8 @@ def collect(options: Collect) -> int:
     check_writable(out)
     for damage in damaged:
         say(f"damaged, left out: {damage.reason}")
-    if missing:
-        say(f"{missing} runs of the preset are missing: python -m experiments run {options.name} --preset "
-            f"{options.preset} --results {store.folder}")  # fmt: skip
+    if options.preset is not None and missing:
+        say(f"{missing} runs of the preset are missing: {command(find(options.name), options.preset, store)}")
     if not records:
         say(f"{store.folder} has no results of {options.name} to collect; {out} was not written")
         return 1

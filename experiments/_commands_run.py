@@ -6,13 +6,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from experiments._commands_estimate import dry_run
 from experiments._commands_show import print_json, rate, say, show, span
 from experiments._experiment import AbstractExperiment, find, names
-from strongticket.runs import AbstractBackend, Progress, Store, Summary, Torchrun, execute
+from strongticket.runs import Progress, Store, Summary, Torchrun, execute
 
 if TYPE_CHECKING:
     from experiments._commands_options import Run
@@ -30,7 +30,15 @@ def run(options: Run) -> int:
         raise ValueError("give --torchrun or --scheduler: torchrun spreads runs over processes of this machine")
     if options.dry_run:
         return dry_run(options, runs, store)
-    summary = make(options.name, options.preset, runs, store, options)
+    summary = make(
+        options.name,
+        options.preset,
+        runs,
+        store,
+        jobs=options.jobs,
+        scheduler=options.scheduler,
+        torchrun=options.torchrun,
+    )
     if not summary.complete:
         return 1
     collected = store.collect(one.spec for one in runs)
@@ -44,30 +52,26 @@ def run(options: Run) -> int:
     return 0
 
 
-@dataclass(frozen=True)
-class Means:
-    """By which means runs are done: see the options of `Run`."""
-
-    jobs: int = 1
-    scheduler: str | None = None
-    torchrun: int | None = None
-
-
 def make(
-    name: str, preset: str, runs: Sequence[AbstractExperiment], store: Store, means: Run | Means
-) -> Summary:  # fmt: skip
-    """Do the runs that the store lacks, showing how it goes, and say what was done."""
-    backend: AbstractBackend | None = None
-    if means.torchrun is not None:
-        backend = Torchrun(means.torchrun, store.folder / "checkpoints")
+    name: str,
+    preset: str,
+    runs: Sequence[AbstractExperiment],
+    store: Store,
+    *,
+    jobs: int = 1,
+    scheduler: str | None = None,
+    torchrun: int | None = None,
+) -> Summary:
+    """Do the runs that the store lacks, showing how it goes, and say what was done; for the means see `Run`."""
+    backend = None if torchrun is None else Torchrun(torchrun, store.checkpoints)
     with progress_of(f"{name} {preset}") as progress:
         summary = execute(
             [one.spec for one in runs],
             type(runs[0]).function(),
             store,
-            jobs=means.jobs,
+            jobs=jobs,
             backend=backend,
-            scheduler=means.scheduler,
+            scheduler=scheduler,
             progress=progress,
         )
     _tell(summary, store)

@@ -6,14 +6,14 @@ import itertools
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments._commands_show import rate, say, show, span
 from experiments._experiment import AbstractExperiment, find, names
-from strongticket.runs import DamagedRun, Failure, MissingRun, Spec, Store
+from strongticket.runs import Failure, Store
 
 if TYPE_CHECKING:
     from experiments._commands_options import List, Status
@@ -103,7 +103,7 @@ def _of(
     broken: set[str] = set()
     if not options.unread:
         every = {spec.key: spec for specs in presets.values() for spec in specs if spec.key in keys}
-        broken = {key for key, spec in every.items() if not _reads(store, spec)}
+        broken = {key for key, spec in every.items() if not store.finished(spec)}
     for preset, specs in presets.items():
         done = [spec for spec in specs if spec.key in keys and spec.key not in broken]
         damaged = sum(spec.key in broken for spec in specs)
@@ -124,15 +124,7 @@ def _of(
     return rows
 
 
-def _reads(store: Store, spec: Spec) -> bool:
-    try:
-        store.read(spec)
-    except (MissingRun, DamagedRun):
-        return False
-    return True
-
-
-def _written(paths: Any) -> list[float]:
+def _written(paths: Iterable[Path]) -> list[float]:
     """When files were written; those that went away meanwhile are left out."""
     found = []
     for path in paths:
@@ -147,8 +139,7 @@ def _newest(store: Store, failed: Sequence[Failure]) -> str | None:
     """The last error, in a line."""
 
     def when(failure: Failure) -> float:
-        path: Path = store.failure_path(failure.spec)
-        return max(_written([path]), default=0.0)
+        return max(_written([store.failure_path(failure.spec)]), default=0.0)
 
     if not failed:
         return None

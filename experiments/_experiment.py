@@ -7,13 +7,14 @@ import importlib
 import pkgutil
 import shlex
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
 from strongticket.runs import Spec, Store, from_json
 
-__all__ = ["AbstractExperiment", "MissingRuns", "command", "find", "finished", "latest", "names"]
+__all__ = ["AbstractExperiment", "MissingRuns", "by_setting", "command", "find", "finished", "latest", "names"]
 
 _NOT_EXPERIMENTS = frozenset({"demo"})  # a show, not a study: it keeps no results
 
@@ -149,3 +150,12 @@ def latest(experiment: type[E], store: Store) -> tuple[str, list[tuple[E, dict[s
         except MissingRuns:
             continue
     return "", finished(experiment, "default" if "default" in presets else presets[0], store)
+
+
+def by_setting(finished: Iterable[tuple[E, dict[str, Any]]]) -> dict[E, list[dict[str, Any]]]:
+    """Return the results of all seeds of each setting, keyed by the setting with seed 0, in the order of the runs."""
+    groups: dict[E, list[dict[str, Any]]] = {}
+    for run, result in finished:
+        setting: Any = run  # a dataclass that has a seed
+        groups.setdefault(replace(setting, seed=0), []).append(result)
+    return groups

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from strongticket.ticket import Ticket
     from strongticket.training import Recipe
 
-__all__ = ["RIVALS", "Family", "Goal", "Row", "file_of", "goal_of", "note_of", "shape_of", "timed"]
+__all__ = ["RIVALS", "Family", "Goal", "Row", "file_of", "goal_of", "note_of", "shape_of"]
 
 Family = Literal["constructed", "found", "pruned", "iterative", "control", "dense"]
 RIVALS: Final[tuple[Code, ...]] = ("uniform", "entropy-coded", "sparse", "sparse-quantised")
@@ -241,14 +240,6 @@ def goal_of(data: Data, model: str, seed: int) -> Goal:
 
 def _pair(part: Any) -> tuple[Tensor, Tensor]:
     return part.inputs.flatten(1), part.labels
-
-
-@contextmanager
-def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
-    """Note the wall-clock seconds of a stage."""
-    started = time.perf_counter()
-    yield
-    seconds[stage] = time.perf_counter() - started
 
 
 def note_of(goal: Goal, data: Data) -> str:

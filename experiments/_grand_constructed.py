@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from experiments._grand import BATCH, Goal, Row, file_of, shape_of, timed
+from experiments._grand import BATCH, Goal, Row, file_of, shape_of
+from experiments._timing import timed
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -8,8 +8,10 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from experiments._grand import Goal, Row, file_of, shape_of, timed
-from experiments._search import Data, parts_of, widened
+from experiments._grand import Goal, Row, file_of, shape_of
+from experiments._pruning import trained_again
+from experiments._search import Data, parts_of, validation_accuracy, widened
+from experiments._timing import timed
 from experiments._weak import stages_folder, weak_data
 from experiments.pruning_compare import pruner_named
 from experiments.search_methods import ARMS, method_of
@@ -17,8 +19,8 @@ from experiments.search_methods import ARMS, method_of
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from strongticket.mask import Mask
-    from strongticket.pruning import AbstractPruner, Retrained
+    from strongticket.data import Split
+    from strongticket.pruning import AbstractPruner
     from strongticket.search import Found
     from strongticket.ticket import Ticket
     from strongticket.weak import Level, Trunk
@@ -61,8 +63,6 @@ ITERATIVE: Final[Mapping[str, tuple[str, bool]]] = MappingProxyType(
 )
 """{method: (arm, whether it is a control)}: weak tickets, all trained from the same random weights by one recipe."""
 DENSE: Final = ("trained", "quantised", "sparse")
-RATES: Final = (0.03, 0.1)
-"""Learning rates that training after pruning may choose from, on validation data."""
 
 
 def found(goal: Goal, data: Data, method: str, density: float | None, recipe: str, epochs: int, seed: int) -> list[Row]:
@@ -95,7 +95,7 @@ def found(goal: Goal, data: Data, method: str, density: float | None, recipe: st
             find(network, *parts.train, own.changed(lr=lr), seed=seed, validation=parts.validation)
             for lr in arm.rates(data)
         ]
-    best: Found = max(every, key=_validation)
+    best: Found = max(every, key=validation_accuracy)
     tickets = {
         "": best.ticket,
         ", random mask": random_mask(best.ticket.source, best.ticket, seed),
@@ -105,7 +105,11 @@ def found(goal: Goal, data: Data, method: str, density: float | None, recipe: st
     for ending, ticket in tickets.items():
         more: dict[str, Any] = {"lr": best.recipe.lr, "plain": ticket.plain}
         if not ending:
-            more |= {"file": file_of(ticket), "strict": ticket.matches(best.module), "validation": _validation(best)}
+            more |= {
+                "file": file_of(ticket),
+                "strict": ticket.matches(best.module),
+                "validation": validation_accuracy(best),
+            }
         rows.append(
             Row(
                 method + ending, "control" if ending else "found", "strict",
@@ -122,8 +126,8 @@ def pruned(goal: Goal, method: str, densities: Sequence[float], examples: int, e
     from strongticket.pruning import prune_path
     from strongticket.storage import float_bits
 
-    train = goal.data.train
-    seen = (train.inputs.flatten(1)[:examples], train.labels[:examples])
+    (inputs, labels), held = _flat(goal.data.train), _flat(goal.data.validation)
+    seen = (inputs[:examples], labels[:examples])
     seconds: dict[str, float] = {}
     with timed(seconds, "path to all densities"):
         path = prune_path(goal.target.module(), seen, _pruner(method), densities, seed=seed)
@@ -135,7 +139,7 @@ def pruned(goal: Goal, method: str, densities: Sequence[float], examples: int, e
             states["updated"] = (one.module(), {})
         spent = dict(seconds)
         with timed(spent, "training"):
-            again = _trained_again(goal, one.module(), one.mask, epochs, seed)
+            again = trained_again(one.module(), one.mask, (inputs, labels), held, epochs, seed)
         states["trained"] = (again.module, {"lr": again.recipe.lr})
         for state, (module, more) in states.items():
             weights = _weights(module)
@@ -263,24 +267,6 @@ def _pruner(method: str) -> AbstractPruner:
     return pruner_of(method) if method in ("taylor", "layer-obs", "sparsegpt") else pruner_named(method)  # type: ignore[arg-type]
 
 
-def _trained_again(goal: Goal, module: nn.Module, mask: Mask, epochs: int, seed: int) -> Retrained:
-    """Train under a mask; the learning rate and the epoch are chosen on validation data."""
-    from strongticket.pruning import train_held
-    from strongticket.training import Recipe
-
-    train, held = goal.data.train, goal.data.validation
-    every = []
-    for lr in RATES:
-        recipe = Recipe(epochs, 128, lr, schedule="cosine", optimiser="sgd", weight_decay=1e-4)
-        every.append(
-            train_held(
-                module, mask, train.inputs.flatten(1), train.labels, recipe, seed=seed,
-                validation=(held.inputs.flatten(1), held.labels),
-            )
-        )  # fmt: skip
-    return max(every, key=_validation)
-
-
 @lru_cache(maxsize=1)
 def _trunk(model: str, data: Data, recipe: str, steps: int, seed: int) -> Trunk:
     import strongticket.weak as weak
@@ -301,11 +287,11 @@ def _level_of(trunk: Trunk, density: float) -> int:
     )
 
 
+def _flat(part: Split) -> tuple[Tensor, Tensor]:
+    return part.inputs.flatten(1), part.labels
+
+
 def _weights(module: nn.Module) -> dict[str, Tensor]:
     from strongticket.models import Target
 
     return dict(Target.from_module(module).weights)
-
-
-def _validation(run: Retrained | Found) -> float:
-    return run.history[run.best_epoch - 1].validation_accuracy or 0.0

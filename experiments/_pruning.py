@@ -8,18 +8,19 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from experiments._search import Data, Parts, parts_of
+from experiments._search import Data, Parts, parts_of, validation_accuracy
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from strongticket.mask import Mask
     from strongticket.pruning import Retrained
     from strongticket.search import Found
     from strongticket.source import Source
-    from strongticket.training import Trained
 
-__all__ = ["PLANS", "Dense", "Plan", "accuracy_of", "dense_of", "popup", "retrained", "source_of"]
+Pair = tuple["Tensor", "Tensor"]
+
+__all__ = ["PLANS", "Dense", "Plan", "accuracy_of", "dense_of", "popup", "retrained", "source_of", "trained_again"]
 
 
 @dataclass(frozen=True)
@@ -90,8 +91,8 @@ def dense_of(data: Data, seed: int, order: int | None = None) -> Dense:
         every.append(
             train(start, *parts.train, recipe, seed=seed if order is None else order, validation=parts.validation)
         )
-    best = max(every, key=_validation_accuracy)
-    return Dense(best.module, best.recipe.lr, _validation_accuracy(best), accuracy_of(best.module, parts))
+    best = max(every, key=validation_accuracy)
+    return Dense(best.module, best.recipe.lr, validation_accuracy(best), accuracy_of(best.module, parts))
 
 
 @lru_cache(maxsize=16)
@@ -115,25 +116,26 @@ def popup(data: Data, seed: int, density: float, scores: int | None = None) -> F
         find(source, *parts.train, recipe.changed(lr=lr), seed=seed, validation=parts.validation)
         for lr in plan.search_lrs
     ]
-    return max(every, key=_validation_accuracy)
+    return max(every, key=validation_accuracy)
 
 
 def retrained(module: nn.Module, mask: Mask, data: Data, seed: int) -> dict[str, Any]:
     """Train under a mask, the learning rate and the epoch chosen on validation data, and test."""
-    from strongticket.pruning import train_held
-    from strongticket.training import Recipe
-
     plan, parts = PLANS[data], parts_of(data, seed)
-    every = []
-    for lr in RATES:
-        recipe = Recipe(plan.retrain_epochs, 128, lr, schedule="cosine", optimiser="sgd", weight_decay=1e-4)
-        every.append(train_held(module, mask, *parts.train, recipe, seed=seed, validation=parts.validation))
-    best = max(every, key=_validation_accuracy)
+    best = trained_again(module, mask, parts.train, parts.validation, plan.retrain_epochs, seed)
     return {"retrained": accuracy_of(best.module, parts), "retrain_lr": best.recipe.lr}
 
 
-def _validation_accuracy(run: Trained | Retrained | Found) -> float:
-    return run.history[run.best_epoch - 1].validation_accuracy or 0.0
+def trained_again(module: nn.Module, mask: Mask, train: Pair, validation: Pair, epochs: int, seed: int) -> Retrained:
+    """Train under a mask; the learning rate, of `RATES`, and the epoch are chosen on validation data."""
+    from strongticket.pruning import train_held
+    from strongticket.training import Recipe
+
+    every = []
+    for lr in RATES:
+        recipe = Recipe(epochs, 128, lr, schedule="cosine", optimiser="sgd", weight_decay=1e-4)
+        every.append(train_held(module, mask, *train, recipe, seed=seed, validation=validation))
+    return max(every, key=validation_accuracy)
 
 
 def accuracy_of(module: nn.Module, parts: Parts) -> float:

@@ -8,17 +8,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, get_args
 
 from experiments._experiment import AbstractExperiment
 from experiments._percent import percent
 from strongticket.statistics import gain
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
+    from strongticket.pruning import Retrained
     from strongticket.search import Found, SearchRecipe
     from strongticket.ticket import AbstractArchitecture, Ticket
+    from strongticket.training import Trained
 
 __all__ = [
     "DATA",
@@ -36,11 +38,12 @@ __all__ = [
     "parts_of",
     "searched",
     "trained",
+    "validation_accuracy",
     "widened",
 ]
 
 Data = Literal["digits", "mnist", "fashion-mnist", "cifar10"]
-DATA: Final[tuple[Data, ...]] = ("digits", "mnist", "fashion-mnist", "cifar10")
+DATA: Final[tuple[Data, ...]] = get_args(Data)
 TITLES: Final[Mapping[str, str]] = MappingProxyType(
     {
         "digits": "8x8 digits",
@@ -234,7 +237,7 @@ def searched(
 
     started = time.perf_counter()
     every = [find(architecture, *parts.train, recipe, seed=seed, validation=parts.validation) for recipe in recipes]
-    found = max(every, key=_validation_accuracy)  # max returns the first of several
+    found = max(every, key=validation_accuracy)  # max returns the first of several
     seconds = time.perf_counter() - started
     ticket = found.ticket
     controls = {
@@ -248,8 +251,8 @@ def searched(
         "weights": architecture.size,
         "method": found.recipe.method.key,
         "lr": found.recipe.lr,
-        "choices": [{"lr": one.recipe.lr, "validation_accuracy": _validation_accuracy(one)} for one in every],
-        "validation_accuracy": _validation_accuracy(found),
+        "choices": [{"lr": one.recipe.lr, "validation_accuracy": validation_accuracy(one)} for one in every],
+        "validation_accuracy": validation_accuracy(found),
         "best_epoch": found.best_epoch,
         "density": _density(ticket, found),
         "kept": dict(ticket.mask.counts),
@@ -257,7 +260,7 @@ def searched(
         "strict": strict,
         "file_bytes": len(dumps(ticket)),
         "accuracy": accuracy(found.module, *parts.test),
-        **{f"{name}_accuracy": _score(control.module(), parts.test) for name, control in controls.items()},
+        **{f"{name}_accuracy": accuracy(control.module(), *parts.test) for name, control in controls.items()},
         "measured": {"seconds": seconds},
     }
 
@@ -267,7 +270,7 @@ def trained(architecture: AbstractArchitecture, parts: Parts, like: SearchRecipe
 
     SGD with Nesterov momentum and a cosine; the learning rate of `DENSE_RATES` and the epoch are chosen by validation.
     """
-    from strongticket.training import Recipe, train
+    from strongticket.training import Recipe, accuracy, train
 
     started = time.perf_counter()
     every = []
@@ -277,7 +280,7 @@ def trained(architecture: AbstractArchitecture, parts: Parts, like: SearchRecipe
             augmentation=like.augmentation,
         )  # fmt: skip
         every.append(train(architecture, *parts.train, recipe, seed=seed, validation=parts.validation))
-    best = max(every, key=lambda one: one.history[one.best_epoch - 1].validation_accuracy or 0.0)
+    best = max(every, key=validation_accuracy)
     seconds = time.perf_counter() - started
     return {
         "note": parts.note,
@@ -285,22 +288,17 @@ def trained(architecture: AbstractArchitecture, parts: Parts, like: SearchRecipe
         "weights": architecture.size,
         "method": "trained",
         "lr": best.recipe.lr,
-        "validation_accuracy": best.history[best.best_epoch - 1].validation_accuracy,
+        "validation_accuracy": validation_accuracy(best),
         "best_epoch": best.best_epoch,
         "density": 1.0,
-        "accuracy": _score(best.module, parts.test),
+        "accuracy": accuracy(best.module, *parts.test),
         "measured": {"seconds": seconds},
     }
 
 
-def _score(module: nn.Module, test: tuple[Tensor, Tensor]) -> float:
-    from strongticket.training import accuracy
-
-    return accuracy(module, *test)
-
-
-def _validation_accuracy(found: Found) -> float:
-    return found.history[found.best_epoch - 1].validation_accuracy or 0.0
+def validation_accuracy(run: Found | Trained | Retrained) -> float:
+    """Return the validation accuracy of the epoch that a run kept, by which alternatives are chosen."""
+    return run.history[run.best_epoch - 1].validation_accuracy or 0.0
 
 
 def _density(ticket: Ticket, found: Found) -> float:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from experiments._timing import timed
 from strongticket import MLP, Domain, Target, Ticket, architecture
 from strongticket.certificate import Certificate
 from strongticket.certify import Margins, Report, differences, examine, margins, sample
@@ -25,9 +24,7 @@ from strongticket.models import sparse_module
 from strongticket.ticketfile import dumps, loads
 from strongticket.training import logits, suggestion, train
 
-__all__ = ["DATA", "Study", "Trained", "peak_memory", "prepare", "study", "train_target"]
-
-DATA = ("digits", "mnist", "fashion-mnist", "cifar10")
+__all__ = ["Study", "Trained", "peak_memory", "prepare", "study", "train_target"]
 
 
 @dataclass(frozen=True)
@@ -186,23 +183,23 @@ def study(
     inputs = trained.data.test.inputs.flatten(1)
     radius = float(np.nextafter(inputs.double().norm(dim=1).max().item(), np.inf))
     seconds = {"train": trained.seconds}
-    with _timed(seconds, "construct"):
+    with timed(seconds, "construct"):
         construction = method.construct(trained.target, progress=progress)
-    with _timed(seconds, "certify"):
+    with timed(seconds, "certify"):
         report = examine(construction.best, trained.target, box)
-    with _timed(seconds, "certify on the ball"):
+    with timed(seconds, "certify on the ball"):
         ball = examine(construction.best, trained.target, Domain(box.low, box.high, radius))
-    with _timed(seconds, "search for a large difference"):
+    with timed(seconds, "search for a large difference"):
         sampled = sample(construction.best, trained.target, box, trials=searches, seed=seed, inputs=inputs.numpy())
-    with _timed(seconds, "margins"):
+    with timed(seconds, "margins"):
         sure = margins(report, trained.target, inputs)
-    with _timed(seconds, "save and load"):
+    with timed(seconds, "save and load"):
         certificates = (report.maximum, report.euclidean, ball.maximum, sampled)
         file = dumps(construction.best.with_certificates(*certificates), provenance={"construction": construction.key})
         ticket = loads(file)
-    with _timed(seconds, "strict check"):
+    with timed(seconds, "strict check"):
         strict = ticket == construction.best and ticket.matches(ticket.module())
-    with _timed(seconds, "evaluate"):
+    with timed(seconds, "evaluate"):
         outputs = logits(sparse_module(ticket), inputs)
     return Study(trained, construction, ticket, file, outputs, report, ball, sampled, sure, strict, seconds)
 
@@ -215,10 +212,3 @@ def peak_memory() -> int:
     """Return the largest resident memory of this process so far, in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return int(peak if sys.platform == "darwin" else peak * 1024)
-
-
-@contextmanager
-def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
-    clock = time.perf_counter()
-    yield
-    seconds[stage] = time.perf_counter() - clock

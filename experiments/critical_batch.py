@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Self, final
 
 import numpy as np
 
 from experiments._examples import few
-from experiments._experiment import AbstractExperiment
+from experiments._experiment import AbstractExperiment, by_setting
 from experiments._search import TITLES, Data
 from strongticket.bounds import get
 
@@ -127,16 +127,6 @@ class CriticalBatch(AbstractExperiment):
                     row[f"reached at {multiple:g}x"] = f"{every.count('reached')} of {len(every)}"
                 rows.append(row)
         return rows
-
-
-def by_setting(
-    finished: Sequence[tuple[CriticalBatch, dict[str, Any]]],
-) -> dict[CriticalBatch, list[dict[str, Any]]]:
-    """Return the results of all seeds of each setting, keyed by the setting with seed 0."""
-    groups: dict[CriticalBatch, list[dict[str, Any]]] = {}
-    for run, result in finished:
-        groups.setdefault(replace(run, seed=0), []).append(result)
-    return groups
 
 
 def cost(result: Mapping[str, Any], batch: int, multiple: float = 1.0) -> float | None:

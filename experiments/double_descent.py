@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self, final
 
 import numpy as np
 
 from experiments._examples import Examples, few
-from experiments._experiment import AbstractExperiment
+from experiments._experiment import AbstractExperiment, by_setting
 from experiments._search import TITLES, Data
 
 if TYPE_CHECKING:
@@ -192,16 +192,6 @@ def _kernel(features: AbstractFeatures, examples: Examples, wanted: Any) -> dict
     return {"rank": int(kept.sum()), "norm": norm, "test_error": test.error, "test_loss": test.loss}
 
 
-def by_setting(
-    finished: Sequence[tuple[DoubleDescent, dict[str, Any]]],
-) -> dict[DoubleDescent, list[dict[str, Any]]]:
-    """Return the results of all seeds of each setting, keyed by the setting with seed 0."""
-    groups: dict[DoubleDescent, list[dict[str, Any]]] = {}
-    for run, result in finished:
-        groups.setdefault(replace(run, seed=0), []).append(result)
-    return groups
-
-
 def mean_curve(results: Sequence[Mapping[str, Any]], name: str, *, of: str = "") -> tuple[Any, Any, Any]:
     """Return (mean, least, largest) over the seeds of a number of each row, or of its part `of` ("ridge")."""
     values = np.array([[(row[of] if of else row)[name] for row in result["rows"]] for result in results])
@@ -209,7 +199,14 @@ def mean_curve(results: Sequence[Mapping[str, Any]], name: str, *, of: str = "")
 
 
 def peak_and_descents(train: int, result: Mapping[str, Any]) -> dict[str, Any]:
-    """Return where test error and norm peak, the peak, and the least test error before and after the threshold.
+    """Return where test error and norm peak, the peak, and the least test error below and above the threshold.
+
+    The error's peak is looked for beyond half of the threshold alone, as very few features err more still; that of the
+    norm everywhere. A side of the threshold that has no row has NaN.
+
+    Args:
+        train: n, the training examples, which is the threshold.
+        result: of a run; some row has more than n/2 features.
 
     >>> rows = [{"count": n, "test_error": e, "norm": e} for n, e in ((1, 0.5), (2, 0.3), (4, 0.9), (8, 0.1))]
     >>> peak_and_descents(4, {"rows": rows})

@@ -1,8 +1,9 @@
-"""Double descent with a hidden layer: with and without reuse of the smaller network's weights.
+"""Double descent with a hidden layer: with and without what Belkin et al. (2019) do differently below the threshold.
 
-Belkin et al. (2019) train below the threshold from the smaller network's weights, and above it from fresh ones. How
-much of the drop at the threshold is that switch? So both are run: "reuse", as published, and "fresh", where every
-network starts from its own random weights. (curth2023uturn makes the same point of other models: the second descent
+Below it they start from the smaller network's weights, let the rate fall, and stop at the first fit; above it they do
+none of this. How much of the drop at the threshold is that switch? So both are run: "reuse", as published, and "fresh",
+where every network is trained as those above. The two differ in all three things at once, so that they tell what the
+switch does, not which part of it does it. (curth2023uturn makes the same point of other models: the second descent
 begins where the axis changes what it counts.)
 """
 
@@ -10,13 +11,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Literal, Self, final
 
 import numpy as np
 
 from experiments._examples import few
-from experiments._experiment import AbstractExperiment
+from experiments._experiment import AbstractExperiment, by_setting
 from experiments._search import TITLES, Data
 from strongticket.bounds import belkin2019reconciling as bounds
 
@@ -35,14 +36,15 @@ SEEDS: Final = range(5)
 class DoubleDescentNets(AbstractExperiment):
     """Train one hidden layer of every width on the same examples, from narrow to wide.
 
-    "reuse": up to the threshold the first network is fresh and each wider one goes on from the one before, its new
-    units N(0, 0.01), its rate times 0.9 every 500 epochs, until every example is classified correctly; beyond it
-    networks are fresh and the rate stays. "fresh": all networks are. The paper gives neither rate nor batch size nor
-    activation: here every step sees all examples, and units are ReLUs.
+    "reuse": below the threshold the first network is fresh and each wider one goes on from the one before, its new
+    units N(0, 0.01), its rate times 0.9 every 500 epochs, until every example is classified correctly; from there on
+    networks are fresh, the rate stays, and no training ends early. "fresh": so it is at all widths; three things differ
+    from "reuse" below the threshold, then: the start, the rate and the stop. The paper gives neither rate nor batch
+    size nor activation: here every step sees all examples, and units are ReLUs.
 
     Args:
         data: data set; all but the digits are read from STRONGTICKET_DATA.
-        arm: "reuse" or "fresh".
+        arm: "reuse" or "fresh", see above.
         widths: hidden units, increasing.
         train: n, training examples.
         tests: most test examples.
@@ -138,7 +140,7 @@ class DoubleDescentNets(AbstractExperiment):
 
     @classmethod
     def table(cls, finished: Sequence[tuple[Self, dict[str, Any]]]) -> list[dict[str, Any]]:
-        """One row for each arm, noise and width."""
+        """One row for each arm, noise and width; below the threshold, arms differ in more than what is reused."""
         rows = []
         for setting, results in by_setting(finished).items():
             for i, width in enumerate(setting.widths):
@@ -153,16 +155,6 @@ class DoubleDescentNets(AbstractExperiment):
                     row[name.replace("_", " ")] = float(np.mean([one[name] for one in every]))
                 rows.append(row)
         return rows
-
-
-def by_setting(
-    finished: Sequence[tuple[DoubleDescentNets, dict[str, Any]]],
-) -> dict[DoubleDescentNets, list[dict[str, Any]]]:
-    """Return the results of all seeds of each setting, keyed by the setting with seed 0."""
-    groups: dict[DoubleDescentNets, list[dict[str, Any]]] = {}
-    for run, result in finished:
-        groups.setdefault(replace(run, seed=0), []).append(result)
-    return groups
 
 
 def drop_at_threshold(result: Mapping[str, Any]) -> float:

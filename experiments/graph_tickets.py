@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, final
 
 from experiments._experiment import AbstractExperiment
+from experiments._timing import timed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -62,7 +61,7 @@ class GraphTickets(AbstractExperiment):
         seconds: dict[str, float] = {}
         drawn = self.data == "drawn"
         domain = Domain.box(-1, 1) if drawn else Domain.box(0, 1)
-        with _timed(seconds, "target"):
+        with timed(seconds, "target"):
             target, inputs, labels, note = self._drawn() if drawn else self._trained()
         kind = Ferbach2023General if drawn else DaCunha2022Proving
         method = (Burkholz2022Convolutional if "resnet" in self.model else kind)(
@@ -72,18 +71,18 @@ class GraphTickets(AbstractExperiment):
             domain=domain,
             seed=self.seed,
         )
-        with _timed(seconds, "construct"):
+        with timed(seconds, "construct"):
             construction = method.construct(target)
-        with _timed(seconds, "certify"):
+        with timed(seconds, "certify"):
             report = examine(construction.best, target, domain)
-        with _timed(seconds, "margins"):
+        with timed(seconds, "margins"):
             sure = margins(report, target, inputs.numpy(), None if labels is None else labels.numpy())
-        with _timed(seconds, "attack"):
+        with timed(seconds, "attack"):
             found = attack(construction.best, target, domain, restarts=2, steps=20, seed=self.seed).error
-        with _timed(seconds, "save and load"):
+        with timed(seconds, "save and load"):
             file = dumps(construction.best, provenance={"construction": construction.key})
             strict = loads(file) == construction.best
-        with _timed(seconds, "compare outputs"):
+        with timed(seconds, "compare outputs"):
             outputs = _outputs(construction, target, report, inputs, labels)
         return {
             "note": note,
@@ -248,10 +247,3 @@ def _short(construction: Construction) -> dict[str, Any]:
     for layer in found["layers"]:
         layer.pop("seconds")
     return found
-
-
-@contextmanager
-def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
-    clock = time.perf_counter()
-    yield
-    seconds[stage] = time.perf_counter() - clock

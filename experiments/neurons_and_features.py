@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, final
 import numpy as np
 
 from experiments._examples import few
-from experiments._experiment import AbstractExperiment
+from experiments._experiment import AbstractExperiment, by_setting
 from experiments._search import TITLES, Data
 from experiments.double_descent import PUBLISHED_COUNTS
 from strongticket.bounds import get
@@ -129,16 +129,6 @@ class NeuronsAndFeatures(AbstractExperiment):
                 row |= {"apart (rms)": mean("apart"), "allowed on average": mean("allowed")}
                 rows.append(row)
         return rows
-
-
-def by_setting(
-    finished: Sequence[tuple[NeuronsAndFeatures, dict[str, Any]]],
-) -> dict[NeuronsAndFeatures, list[dict[str, Any]]]:
-    """Return the results of all seeds of each setting, keyed by the setting with seed 0."""
-    groups: dict[NeuronsAndFeatures, list[dict[str, Any]]] = {}
-    for run, result in finished:
-        groups.setdefault(replace(run, seed=0), []).append(result)
-    return groups
 
 
 def _signs(labels: NDArray[np.int64], classes: int) -> NDArray[np.float64]:

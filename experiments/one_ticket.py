@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Literal, Self, final
+from typing import Any, ClassVar, Final, Literal, Self, final, get_args
 
 from experiments._experiment import AbstractExperiment
 from experiments._percent import percent
@@ -19,7 +19,7 @@ from strongticket.statistics import gain
 __all__ = ["ARMS", "OneTicket"]
 
 Arm = Literal["transferred", "target", "random-layer", "random-global", "reinit"]
-ARMS: Final[tuple[Arm, ...]] = ("transferred", "target", "random-layer", "random-global", "reinit")
+ARMS: Final[tuple[Arm, ...]] = get_args(Arm)
 
 
 @final

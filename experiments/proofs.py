@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self, final
+from typing import Any, ClassVar, Final, Literal, Self, final, get_args
 
 from experiments._experiment import AbstractExperiment
 from strongticket import architecture
@@ -13,7 +13,7 @@ from strongticket import architecture
 __all__ = ["PROOFS", "Proof", "Proofs"]
 
 Proof = Literal["pensia", "malach", "orseau", "burkholz"]
-PROOFS: tuple[Proof, ...] = ("pensia", "malach", "orseau", "burkholz")
+PROOFS: Final[tuple[Proof, ...]] = get_args(Proof)
 
 _DENSE = 10**8  # weights of a source that is made whole for the strict check
 _BATCH = 250  # images at a time: a source is up to some 10^5 neurons wide

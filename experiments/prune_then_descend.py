@@ -12,11 +12,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self, final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self, final, get_args
 
 import numpy as np
 
-from experiments._experiment import AbstractExperiment
+from experiments._experiment import AbstractExperiment, by_setting
 from experiments._search import TITLES, Data
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ __all__ = ["MASKS", "Base", "MaskName", "PruneThenDescend", "by_setting"]
 
 Base = Literal["edge-popup", "constructed"]
 MaskName = Literal["ticket", "dense", "random"]
-MASKS: Final[tuple[MaskName, ...]] = ("ticket", "dense", "random")
+MASKS: Final[tuple[MaskName, ...]] = get_args(MaskName)
 SEEDS: Final = range(5)
 _SEARCH_EPOCHS: Final = 40
 
@@ -170,13 +170,3 @@ class PruneThenDescend(AbstractExperiment):
             row["test error %"] = " to ".join("-" if one is None else f"{100 * one:.1f}" for one in errors)
             rows.append(row)
         return rows
-
-
-def by_setting(
-    finished: Sequence[tuple[PruneThenDescend, dict[str, Any]]],
-) -> dict[PruneThenDescend, list[dict[str, Any]]]:
-    """Return the results of all seeds of each setting, keyed by the setting with seed 0."""
-    groups: dict[PruneThenDescend, list[dict[str, Any]]] = {}
-    for run, result in finished:
-        groups.setdefault(replace(run, seed=0), []).append(result)
-    return groups

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self, final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self, final, get_args
 
 from experiments._experiment import AbstractExperiment
 from experiments._percent import percent
@@ -40,22 +40,7 @@ Arm = Literal[
     "random, untrained",
     "constructed",
 ]
-ARMS: Final[tuple[Arm, ...]] = (
-    "random",
-    "magnitude, layer",
-    "magnitude, global",
-    "obd",
-    "obd, 16 rounds",
-    "woodfisher",
-    "exact-obs",
-    "exact-obs, global",
-    "network-obs",
-    "network-obs, 10 stages",
-    "dense, retrained",
-    "edge-popup",
-    "random, untrained",
-    "constructed",
-)
+ARMS: Final[tuple[Arm, ...]] = get_args(Arm)
 SLOW: Final[tuple[Arm, ...]] = ("network-obs", "network-obs, 10 stages")
 """Arms whose work grows with the square of the number of weights: for small networks only."""
 DENSITIES: Final = (0.5, 0.3, 0.1, 0.05, 0.02)

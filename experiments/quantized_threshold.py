@@ -9,10 +9,10 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self, final
 
-from experiments._experiment import AbstractExperiment
+from experiments._experiment import AbstractExperiment, by_setting
 
 if TYPE_CHECKING:
     import numpy as np
@@ -195,10 +195,10 @@ def _levels(kind: Kind, most: int) -> list[int]:
 
 def groups(finished: Iterable[tuple[QuantizedThreshold, dict[str, Any]]]) -> list[Group]:
     """Gather runs that differ in the seed alone, in the order of their first run."""
-    found: dict[QuantizedThreshold, list[tuple[int, ...]]] = {}
-    for run, result in finished:
-        found.setdefault(replace(run, seed=0), []).append(tuple(result["fail"]))
-    return [Group(run.kind, run.bits, run.target, run.items, run.trials, tuple(fail)) for run, fail in found.items()]
+    return [
+        Group(run.kind, run.bits, run.target, run.items, run.trials, tuple(tuple(one["fail"]) for one in results))
+        for run, results in by_setting(finished).items()
+    ]
 
 
 def items_at(items: Sequence[int], shares: Sequence[float], delta: float) -> float | None:

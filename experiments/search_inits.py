@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Literal, Self, final
+from typing import Any, ClassVar, Final, Literal, Self, final, get_args
 
 from experiments._search import TITLES, AbstractSearch, Data, Plan, beside_controls, grouped, over, searched
 
 __all__ = ["INITS", "SearchInits"]
 
 Init = Literal["signed-constant", "kaiming-normal", "kaiming-uniform", "xavier-constant", "xavier-normal"]
-INITS: Final[tuple[Init, ...]] = (
-    "signed-constant",
-    "kaiming-normal",
-    "kaiming-uniform",
-    "xavier-constant",
-    "xavier-normal",
-)
+INITS: Final[tuple[Init, ...]] = get_args(Init)
 _USUAL: Final = ("signed-constant", False)
 
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self, final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self, final, get_args
 
 import numpy as np
 
-from experiments._experiment import AbstractExperiment
+from experiments._experiment import AbstractExperiment, by_setting
 from experiments._small_nets import Array, Kept, Shape, Task, descend, fit, right
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ __all__ = [
 
 Problem = Literal["xor", "monks-1", "monks-2", "monks-3"]
 Method = Literal["magnitude", "obd", "obs"]
-METHODS: Final[tuple[Method, ...]] = ("magnitude", "obd", "obs")
+METHODS: Final[tuple[Method, ...]] = get_args(Method)
 
 PUBLISHED: Final[Mapping[Problem, tuple[int, int]]] = {"monks-1": (58, 14), "monks-2": (39, 15), "monks-3": (39, 4)}
 """Weights before and after OBS: of a 17-3-1 or 17-2-1 network, and the share that the paper's abstract leaves of it."""
@@ -210,14 +210,6 @@ class SmallOBS(AbstractExperiment):
         return rows
 
 
-def by_setting(finished: Sequence[tuple[SmallOBS, dict[str, Any]]]) -> dict[SmallOBS, list[dict[str, Any]]]:
-    """Return the results of all seeds of each setting, keyed by the setting with seed 0."""
-    groups: dict[SmallOBS, list[dict[str, Any]]] = {}
-    for run, result in finished:
-        groups.setdefault(replace(run, seed=0), []).append(result)
-    return groups
-
-
 def least_saliencies(method: Method, task: Task, weights: Array, kept: Kept, damping: float, count: int) -> list[int]:
     """Return which weights a method would delete, least saliency first."""
     import torch
@@ -259,13 +251,10 @@ def share(flags: Sequence[bool]) -> tuple[float, float, float]:
     >>> [round(value, 3) for value in share([True] * 9 + [False])]
     [0.9, 0.555, 0.997]
     """
-    from scipy import stats
+    from strongticket.statistics import interval
 
     n, k = len(flags), sum(flags)
-    if not n:
-        return math.nan, 0.0, 1.0
-    low = 0.0 if k == 0 else float(stats.beta.ppf(0.025, k, n - k + 1))
-    return k / n, low, 1.0 if k == n else float(stats.beta.ppf(0.975, k + 1, n - k))
+    return (k / n, *interval(n, k, 0.95)) if n else (math.nan, 0.0, 1.0)
 
 
 def _xor_row(method: Method, done: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

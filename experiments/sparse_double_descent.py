@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Final, Self, final
 import numpy as np
 
 from experiments._examples import noisy
-from experiments._experiment import AbstractExperiment
+from experiments._experiment import AbstractExperiment, by_setting
 from experiments._search import TITLES, Data
 from experiments._weak import device, stages_folder, weak_data
 
@@ -117,13 +117,3 @@ class SparseDoubleDescent(AbstractExperiment):
                 row["training loss"] = float(np.mean([result["rows"][i]["train_loss"] for result in results]))
                 rows.append(row)
         return rows
-
-
-def by_setting(
-    finished: Sequence[tuple[SparseDoubleDescent, dict[str, Any]]],
-) -> dict[SparseDoubleDescent, list[dict[str, Any]]]:
-    """Return the results of all seeds of each setting, keyed by the setting with seed 0."""
-    groups: dict[SparseDoubleDescent, list[dict[str, Any]]] = {}
-    for run, result in finished:
-        groups.setdefault(replace(run, seed=0), []).append(result)
-    return groups

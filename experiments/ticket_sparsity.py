@@ -194,7 +194,9 @@ def layer_bits(layers: Sequence[Sequence[float]], weight_eps: float) -> float:
     The targets' entries fill, in each layer, the interval between minus and plus the largest one seen. A mask has one
     effective matrix per layer, so it serves at most one of a set of targets that differ by more than 2 weight_eps in
     some entry; and floor(r/weight_eps) + 1 values of each entry, or one less where that divides, are so far apart.
-    (Theorem 2 of Pensia et al. 2020 has a ball of a norm, and volumes, which lose one bit per weight.)
+    (Theorem 2 of Pensia et al. 2020 has a ball of a norm, and volumes, which lose one bit per weight.) As many networks
+    are enough, and needed to serve all: it is `strongticket.storage.covering_bits` of all layers, but for the one bit
+    of the probability.
 
     Args:
         layers: (rows, columns, largest |entry|) of each layer.

@@ -30,10 +30,10 @@ NEEDS: Final = (
 NAME: Final = "fig14_double_descent"
 CAPTION: Final = (
     "Double descent. a, c: test error of random features against their number over that of the examples, of least "
-    "norm and with a tuned penalty; b: norm and losses; d: a hidden layer, with and without the reuse of smaller "
-    "networks; e: iterative pruning with right and wrong labels; f: tickets of neurons beside the predictor that they "
-    "copy. Means over the seeds, bands from the least to the greatest; the dotted line is where belkin2019reconciling "
-    "puts the peak."
+    "norm and with a tuned penalty; b: norm and losses; d: a hidden layer, trained below the threshold as published "
+    "(from the smaller network, the rate falling, to the first fit) and as above it; e: iterative pruning with right "
+    "and wrong labels; f: tickets of neurons beside the predictor that they copy. Means over the seeds, bands "
+    "from the least to the greatest; the dotted line is where belkin2019reconciling puts the peak."
 )
 ALT: Final = (
     "Six panels. Test errors peak where there are as many features as examples and fall again beyond, less so with "

@@ -8,7 +8,7 @@ from typing import Any
 
 from scipy import stats
 
-from theory._claim import AbstractClaim, Outcome, Tally, Trial
+from theory._claim import AbstractClaim, Outcome, Tally, Trial, check_whole
 
 __all__ = ["AbstractAgreementClaim", "chance_range"]
 
@@ -37,8 +37,7 @@ class AbstractAgreementClaim(AbstractClaim):
     def resolve(self, **params: Any) -> dict[str, Any]:
         """Return all parameters, checked."""
         p = super().resolve(**params)
-        if isinstance(p["batch"], bool) or not isinstance(p["batch"], int) or p["batch"] < 1:
-            raise ValueError(f"batch must be an integer >= 1, got {p['batch']!r}")
+        check_whole(p, "batch")
         if p["tolerance"] is not None and not p["tolerance"] >= 0.0:
             raise ValueError(f"tolerance must be >= 0, got {p['tolerance']}")
         if not p["factor"] > 0.0:
@@ -66,12 +65,7 @@ class AbstractAgreementClaim(AbstractClaim):
         """Carry out the batches; the range is computed once."""
         p = self.resolve(**params)
         allowed = self.allowed(p)
-        failed: list[str] = []
-        for seed in seeds:
-            trial = self._judge(seed, p, allowed)
-            if not trial.success:
-                failed.append(f"seed {seed}: failure: {trial.detail}")
-        return Tally(len(seeds), len(failed), 0, 0, tuple(failed[:5]))
+        return Tally.of((seed, self._judge(seed, p, allowed)) for seed in seeds)
 
     def describe(self, **params: Any) -> str:
         """Return the parameters in words, and the range."""

@@ -13,39 +13,19 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
-import numpy.typing as npt
 
 from strongticket.bounds import diffenderfer2021multiprize, sreenivasan2022finding
 from theory._claim import AbstractClaim, Outcome, Trial, check_choice, check_factor, check_whole, in_turn
 from theory._contenders import NotApplicable, Setting
 from theory._draws import Draws
-from theory._tickets import fewer, layer_sizes, to_target
+from theory._targets import INTEGER_KINDS, draw_integer_layers
+from theory._tickets import fewer, layer_sizes, signed_problems, to_target
 
 if TYPE_CHECKING:
     from strongticket.constructions import Construction
     from strongticket.models import Target
 
 __all__ = ["AbstractBinaryClaim", "CountingSignsClaim", "DoublingClaim", "rounded"]
-
-Integers = npt.NDArray[np.int64]
-KINDS = ("spread", "zero", "extreme", "one", "odd")
-
-
-def _draw_layers(kind: str, sizes: tuple[int, ...], bits: int, seed: int) -> list[Integers]:
-    """Layers of a target in units of 2^-bits, up to 2^bits of them."""
-    most, layers = 1 << bits, []
-    for i, (d_in, d_out) in enumerate(pairwise(sizes)):
-        layer = Draws(seed).below(f"layer {i}", 2 * most + 1, d_in * d_out).reshape(d_out, d_in) - most
-        if kind == "zero":
-            layer = np.zeros_like(layer)
-        elif kind == "extreme":
-            layer = np.where(layer < 0, -most, most)
-        elif kind == "one":
-            layer = np.ones_like(layer)
-        elif kind == "odd":
-            layer = np.clip(layer | 1, 1 - most, most - 1)
-        layers.append(layer)
-    return layers
 
 
 class AbstractBinaryClaim(AbstractClaim):
@@ -65,10 +45,9 @@ class AbstractBinaryClaim(AbstractClaim):
         p = super().resolve(**params)
         check_whole(p, "bits", 0, 8)
         p["sizes"] = layer_sizes(p["sizes"])
-        check_choice(p, "kind", ("mixed", *KINDS))
+        check_choice(p, "kind", ("mixed", *INTEGER_KINDS))
         check_factor(p)
-        weights = [a * b for a, b in pairwise(p["sizes"])]
-        p["problems"] = sum(weights) + weights[0]  # inputs are signed: two problems for each weight of layer 1
+        p["problems"] = signed_problems(p["sizes"])
         return p
 
     @abstractmethod
@@ -84,8 +63,8 @@ class AbstractBinaryClaim(AbstractClaim):
         from strongticket.models.quantized import integer_layers, integer_outputs
 
         p = self.resolve(**params)
-        kind, bits = in_turn(p["kind"], KINDS, seed), p["bits"]
-        layers = _draw_layers(kind, p["sizes"], bits, seed)
+        kind, bits = in_turn(p["kind"], INTEGER_KINDS, seed), p["bits"]
+        layers = draw_integer_layers(kind, p["sizes"], 1 << bits, seed)  # in units of 2^-bits
         target = to_target([np.ldexp(layer.astype(np.float64), -bits) for layer in layers])
         result = self.construct(target, p, seed)
         if result.ticket is None:

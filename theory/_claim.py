@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -65,6 +66,22 @@ class Tally:
     missed: int
     undecided: int
     examples: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, trials: Iterable[tuple[int, Trial]]) -> Tally:
+        """Count trials, each given with its seed.
+
+        >>> Tally.of([(7, Trial(Outcome.SUCCESS, "")), (8, Trial(Outcome.FAILURE, "off by 1"))])
+        Tally(trials=2, failures=1, missed=0, undecided=0, examples=('seed 8: failure: off by 1',))
+        """
+        counts: Counter[Outcome] = Counter()
+        examples: list[str] = []
+        for seed, trial in trials:
+            counts[trial.outcome] += 1
+            if not trial.success and len(examples) < 5:
+                examples.append(f"seed {seed}: {trial.outcome.name.lower()}: {trial.detail}")
+        failures, missed, undecided = (counts[o] for o in (Outcome.FAILURE, Outcome.MISSED, Outcome.UNDECIDED))
+        return cls(counts.total(), failures, missed, undecided, tuple(examples))
 
     def __add__(self, other: Tally) -> Tally:
         """Return the trials of both; the examples are the first five.
@@ -143,20 +160,7 @@ class AbstractClaim(ABC):
 
     def run(self, seeds: Sequence[int], **params: Any) -> Tally:
         """Run one trial per seed; a claim whose trials batch well overrides this."""
-        counts = dict.fromkeys(Outcome, 0)
-        examples: list[str] = []
-        for seed in seeds:
-            trial = self.trial(seed, **params)
-            counts[trial.outcome] += 1
-            if not trial.success and len(examples) < 5:
-                examples.append(f"seed {seed}: {trial.outcome.name.lower()}: {trial.detail}")
-        return Tally(
-            len(seeds),
-            counts[Outcome.FAILURE],
-            counts[Outcome.MISSED],
-            counts[Outcome.UNDECIDED],
-            tuple(examples),
-        )
+        return Tally.of((seed, self.trial(seed, **params)) for seed in seeds)
 
 
 def check_factor(p: Mapping[str, Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -201,23 +201,24 @@ def _row(one: Contender, setting: Setting, say: Say | None) -> Row:
         plan = method.plan(target)
         weights, items = int(plan.source.architecture.size), max(plan.items)
         notes["asked"] = f"items='{asked}'"
-    except Exception as error:
+    except _REFUSALS as error:
         notes["asked"] = _reason(error)
     row = Row(one.key, one.variant, weights, items)
     try:
         found = _measure(one, setting, practice, items, say)
         notes["measured"] = found.pop("how")
-        row = Row(one.key, one.variant, weights, items, **found)
-    except Exception as error:
+        row = replace(row, **found)
+    except _REFUSALS as error:
         notes["measured"] = _reason(error)
-    return Row(**{**row.__dict__, "notes": tuple(notes.items())})
+    return replace(row, notes=tuple(notes.items()))
+
+
+_REFUSALS = (ValueError, TypeError, _OutOfTimeError)
 
 
 def _reason(error: Exception) -> str:
     """The first line of a refusal: the reader sees why a cell is empty."""
-    if isinstance(error, ValueError | TypeError | _OutOfTimeError):
-        return str(error).splitlines()[0] if str(error) else type(error).__name__
-    raise error
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _measure(one: Contender, setting: Setting, practice: str | None, asked: int | None, say: Say | None) -> Any:

@@ -36,7 +36,7 @@ def show(
         found = compare(setting, only=papers, say=say)
     _print(found)
     if file is not None:
-        write_atomically(file, (json.dumps(found.to_json(), indent=2) + "\n").encode())
+        write_atomically(file, json.dumps(found.to_json(), indent=2) + "\n")
         print(f"written to {file}")
     return 0
 

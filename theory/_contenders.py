@@ -19,6 +19,7 @@ import sympy
 
 from strongticket.certificate import Domain
 from strongticket.models import Target
+from theory._tickets import signed_problems
 
 __all__ = ["EPS", "Contender", "NotApplicable", "Setting", "contenders", "known_counts"]
 
@@ -64,8 +65,7 @@ class Setting:
     @property
     def problems(self) -> int:
         """Weights, those of the first layer twice: inputs of the ball have both signs."""
-        sizes = [a * b for a, b in self.shapes]
-        return sum(sizes) + sizes[0]
+        return signed_problems(self.target.architecture.sizes)
 
     @property
     def largest(self) -> float:
@@ -288,19 +288,6 @@ def _orseau_size(weights: str) -> Size:
     return size
 
 
-def _on_grid(setting: Setting) -> tuple[Target, dict[str, Any]]:
-    """Round the target so finely that it stays within eps."""
-    from strongticket.models.quantized import quantise
-
-    each = float(_weight_eps(setting).subs(EPS, setting.eps))
-    bits = max(1, math.ceil(math.log2(1.0 / each) - 1.0))
-    return quantise(setting.target, bits, rescale=False).target, {"bits": bits}
-
-
-def _binary(make: Any) -> list[Contender]:
-    return [Contender(make.__module__.rpartition(".")[2], "rounded target", make, prepare=_on_grid)]
-
-
 def _quantised(setting: Setting) -> tuple[Target, dict[str, Any]]:
     """Round the target so finely that it stays within eps, and give the source the bits that this takes."""
     from strongticket.models.quantized import quantise
@@ -351,8 +338,6 @@ def _natale(make: Any) -> list[Contender]:
 
 _OWN: Mapping[str, Callable[[Any], list[Contender]]] = MappingProxyType(
     {
-        "diffenderfer2021multiprize": _binary,
-        "sreenivasan2022finding": _binary,
         "kumar2025quantized": _kumar,
         "malach2020proving": _malach,
         "natale2024sparsity": _natale,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -53,6 +55,43 @@ def _prefixes(count: int) -> list[int]:
     return [*sizes, count]
 
 
+class _Sums(NamedTuple):
+    """Subset sums of the first items, rounded.
+
+    Attributes:
+        size: so many items.
+        whole: whether these are all.
+        step: of the lattice.
+        slack: a true sum differs from its rounded one by at most this.
+        sums: sorted, in units of the step; none is missing within eps + slack of the interval that is asked about.
+    """
+
+    size: int
+    whole: bool
+    step: float
+    slack: float
+    sums: npt.NDArray[np.int64]
+
+
+def _finer(alive: npt.NDArray[np.float64], reach: float, eps: float) -> Iterator[_Sums]:
+    """Sums of a few items first, as more never hurt; of all, on ever finer lattices, as long as memory allows."""
+    for size in _prefixes(len(alive)):
+        whole = size == len(alive)
+        for fineness in (16, 256, 4096) if whole else (16,):
+            step = eps / (fineness * max(size, 1))
+            if np.abs(alive[:size]).sum() / step > _MOST_CELLS:
+                break
+            slack = eps / (2 * fineness)  # size * step / 2
+            yield _Sums(size, whole, step, slack, rounded_sums(alive[:size], step, reach + eps + slack))
+
+
+def _alive(items: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    values = np.asarray(items, dtype=np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError("items must be finite")
+    return np.asarray(values[values != 0.0])
+
+
 def decide_coverage(items: npt.NDArray[np.float64], c: float, eps: float) -> Trial:
     """Decide whether every |z| <= c is within eps of a subset sum of the items.
 
@@ -63,49 +102,33 @@ def decide_coverage(items: npt.NDArray[np.float64], c: float, eps: float) -> Tri
     >>> decide_coverage(np.array([0.5, -0.5, 0.25, -0.25, 0.125]), 0.5, 0.07).outcome.name
     'SUCCESS'
     """
-    alive = np.asarray(items, dtype=np.float64)
-    alive = alive[alive != 0.0]
-    if not np.isfinite(alive).all():
-        raise ValueError("items must be finite")
+    alive = _alive(items)
     outcome = Outcome.UNDECIDED
-    for size in _prefixes(len(alive)):
-        last = size == len(alive)
-        for fineness in (16, 256, 4096) if last else (16,):
-            step = eps / (fineness * max(size, 1))
-            if np.abs(alive[:size]).sum() / step > _MOST_CELLS:
-                break
-            slack = eps / (2 * fineness)  # size * step / 2
-            sums = rounded_sums(alive[:size], step, c + eps + slack)
-            # a hair is taken off for the rounding of these very divisions
-            if _covers(sums, c / step, (eps - slack) / step * (1.0 - 1e-9)):
-                return Trial(Outcome.SUCCESS, f"covered by the first {size} of {len(alive)} live items")
-            if last and not _covers(sums, c / step, (eps + slack) / step * (1.0 + 1e-9)):
-                outcome = Outcome.FAILURE
-                break
+    for size, whole, step, slack, sums in _finer(alive, c, eps):
+        # a hair is taken off for the rounding of these very divisions
+        if _covers(sums, c / step, (eps - slack) / step * (1.0 - 1e-9)):
+            return Trial(Outcome.SUCCESS, f"covered by the first {size} of {len(alive)} live items")
+        if whole and not _covers(sums, c / step, (eps + slack) / step * (1.0 + 1e-9)):
+            outcome = Outcome.FAILURE
+            break
     return Trial(outcome, f"{len(alive)} live items leave a gap wider than {2 * eps:g} in [-{c:g}, {c:g}]")
 
 
 def decide_targets(items: npt.NDArray[np.float64], targets: npt.NDArray[np.float64], eps: float) -> Outcome:
     """Decide whether every one of the targets is within eps of a subset sum of the items; certain on both sides."""
-    alive = np.asarray(items, dtype=np.float64)
-    alive = alive[alive != 0.0]
-    reach = float(np.abs(targets).max(initial=0.0))
-    for size in _prefixes(len(alive)):
-        last = size == len(alive)
-        for fineness in (16, 256, 4096) if last else (16,):
-            step = eps / (fineness * max(size, 1))
-            if np.abs(alive[:size]).sum() / step > _MOST_CELLS:
-                break
-            slack = eps / (2 * fineness)
-            sums = rounded_sums(alive[:size], step, reach + eps + slack).astype(np.float64) * step
-            if not sums.size:
-                distance = np.full(len(targets), np.inf)
-            else:
-                right = np.clip(np.searchsorted(sums, targets), 0, len(sums) - 1)
-                left = np.maximum(right - 1, 0)
-                distance = np.minimum(np.abs(sums[right] - targets), np.abs(sums[left] - targets))
-            if np.all(distance <= (eps - slack) * (1.0 - 1e-9)):
-                return Outcome.SUCCESS
-            if last and np.any(distance > (eps + slack) * (1.0 + 1e-9)):
-                return Outcome.FAILURE
+    for _, whole, step, slack, sums in _finer(_alive(items), float(np.abs(targets).max(initial=0.0)), eps):
+        distance = _distances(sums.astype(np.float64) * step, targets)
+        if np.all(distance <= (eps - slack) * (1.0 - 1e-9)):
+            return Outcome.SUCCESS
+        if whole and np.any(distance > (eps + slack) * (1.0 + 1e-9)):
+            return Outcome.FAILURE
     return Outcome.UNDECIDED
+
+
+def _distances(sums: npt.NDArray[np.float64], targets: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """How far each target is from the nearest of the sorted sums."""
+    if not sums.size:
+        return np.full(len(targets), np.inf)
+    right = np.clip(np.searchsorted(sums, targets), 0, len(sums) - 1)
+    left = np.maximum(right - 1, 0)
+    return np.asarray(np.minimum(np.abs(sums[right] - targets), np.abs(sums[left] - targets)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from types import MappingProxyType
 from typing import Any, final
 
@@ -17,7 +16,8 @@ from strongticket.subsetsum import solve
 from theory._agreement import AbstractAgreementClaim, chance_range
 from theory._claim import AbstractClaim, Outcome, Tally, Trial, check_choice, check_factor, check_whole, in_turn
 from theory._draws import Draws
-from theory._tickets import fewer, layer_sizes, to_target
+from theory._targets import INTEGER_KINDS, Integers, draw_integer_layers
+from theory._tickets import fewer, layer_sizes, signed_problems, to_target
 
 __all__ = [
     "CountingClaim",
@@ -29,8 +29,6 @@ __all__ = [
     "subset_sums",
 ]
 
-Integers = npt.NDArray[np.int64]
-TARGET_KINDS = ("spread", "zero", "extreme", "one", "odd")
 ACCURACY = 0.05
 """Relative error of the predicted failure probability that SolvableClaim allows."""
 
@@ -118,9 +116,8 @@ class ExactTicketClaim(AbstractClaim):
         p = super().resolve(**params)
         bits = check_whole(p, "source_bits", 1, 8)
         p["sizes"] = layer_sizes(p["sizes"])
-        check_choice(p, "kind", ("mixed", *TARGET_KINDS))
-        weights = [a * b for a, b in pairwise(p["sizes"])]
-        p["problems"] = sum(weights) + weights[0]  # inputs are signed: two problems for each weight of layer 1
+        check_choice(p, "kind", ("mixed", *INTEGER_KINDS))
+        p["problems"] = signed_problems(p["sizes"])
         check_factor(p)
         if p["items"] is None:
             p["items"] = fewer(2 * bounds.exact_items(1 << bits, p["delta"] / (4 * p["problems"])).items, p)
@@ -133,8 +130,9 @@ class ExactTicketClaim(AbstractClaim):
         from strongticket.models.quantized import unequal_outputs
 
         p = self.resolve(**params)
-        kind = in_turn(p["kind"], TARGET_KINDS, seed)
-        layers = _draw_layers(kind, p["sizes"], p["source_bits"], seed)
+        kind = in_turn(p["kind"], INTEGER_KINDS, seed)
+        # in units of 2^-2k, up to 1/2
+        layers = draw_integer_layers(kind, p["sizes"], 1 << 2 * p["source_bits"] - 1, seed)
         target = to_target([np.ldexp(layer.astype(np.float64), -2 * p["source_bits"]) for layer in layers])
         result = Kumar2025Quantized(
             source_bits=p["source_bits"],
@@ -153,24 +151,6 @@ class ExactTicketClaim(AbstractClaim):
         if wrong:
             return Trial(Outcome.FAILURE, f"{kind} target: {wrong} weights or outputs of the ticket differ")
         return Trial(Outcome.SUCCESS, f"{kind} target: all weights and outputs are equal")
-
-
-def _draw_layers(kind: str, sizes: tuple[int, ...], bits: int, seed: int) -> list[Integers]:
-    """Layers of a target inside the hypotheses, in units of 2^-2k: integers up to 2^(2k - 1)."""
-    most = 1 << 2 * bits - 1
-    layers = []
-    for i, (d_in, d_out) in enumerate(pairwise(sizes)):
-        layer = Draws(seed).below(f"layer {i}", 2 * most + 1, d_in * d_out).reshape(d_out, d_in) - most
-        if kind == "zero":
-            layer = np.zeros_like(layer)
-        elif kind == "extreme":
-            layer = np.where(layer < 0, -most, most)
-        elif kind == "one":
-            layer = np.ones_like(layer)
-        elif kind == "odd":  # the hardest residues
-            layer = np.clip(layer | 1, 1 - most, most - 1)
-        layers.append(layer)
-    return layers
 
 
 def _wrong_weights(ticket: Any, layers: list[Integers]) -> int:
@@ -222,18 +202,19 @@ class FirstMomentClaim(AbstractClaim):
 
     def trial(self, seed: int, **params: Any) -> Trial:
         """Draw the items and decide."""
-        hit = bool(self._solvable([seed], self.resolve(**params))[0])
-        return Trial(Outcome.FAILURE if hit else Outcome.SUCCESS, "a subset" if hit else "no subset")
+        return self._solved([seed], **params)[0]
 
     def run(self, seeds: Sequence[int], **params: Any) -> Tally:
         """Decide all trials in one batch."""
-        hits = self._solvable(seeds, self.resolve(**params))
-        failed = [seed for seed, hit in zip(seeds, hits.tolist(), strict=True) if hit]
-        return Tally(len(seeds), len(failed), 0, 0, tuple(f"seed {seed}: failure: a subset" for seed in failed[:5]))
+        return Tally.of(zip(seeds, self._solved(seeds, **params), strict=True))
 
-    def _solvable(self, seeds: Sequence[int], p: Mapping[str, Any]) -> npt.NDArray[np.bool_]:
+    def _solved(self, seeds: Sequence[int], **params: Any) -> list[Trial]:
+        p = self.resolve(**params)
         items = np.array([draw_integers(p["largest"], p["items"], seed) for seed in seeds])
-        return solvable(items, np.full(len(seeds), p["target"], dtype=np.int64))
+        hits = solvable(items, np.full(len(seeds), p["target"], dtype=np.int64))
+        return [
+            Trial(Outcome.FAILURE, "a subset") if hit else Trial(Outcome.SUCCESS, "no subset") for hit in hits.tolist()
+        ]
 
 
 @final

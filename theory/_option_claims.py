@@ -16,7 +16,7 @@ from strongticket.bounds import chijiwa2021pruning, gadhikar2023random, otsuka20
 from theory._claim import AbstractClaim, Outcome, Trial, check_factor, check_whole
 from theory._coverage import decide_targets
 from theory._draws import Draws
-from theory._tickets import AbstractTicketClaim, Matrix, Place, fewer, to_target
+from theory._tickets import AbstractTicketClaim, Matrix, Place, fewer, layer_sizes, to_target
 
 if TYPE_CHECKING:
     from strongticket.constructions import Construction
@@ -305,8 +305,6 @@ class GainsClaim(AbstractClaim):
 
     def resolve(self, **params: Any) -> dict[str, Any]:
         """Return all parameters, checked."""
-        from theory._tickets import layer_sizes
-
         p = super().resolve(**params)
         check_factor(p)
         if math.frexp(p["factor"])[0] != 0.5:
@@ -353,8 +351,6 @@ class NoBiasClaim(AbstractClaim):
 
     def resolve(self, **params: Any) -> dict[str, Any]:
         """Return all parameters, checked."""
-        from theory._tickets import layer_sizes
-
         p = super().resolve(**params)
         check_factor(p)
         return {**p, "sizes": layer_sizes(p["sizes"])}

@@ -28,7 +28,7 @@ CLASSES = 2
 
 
 @lru_cache(maxsize=64)
-def _counted(problems: int, eps: float, delta: float, feed: bool) -> int:
+def _counted(problems: int, eps: float, delta: float) -> int:
     """Items per entry by the rigorous count, for entries up to 1: of the linear products and of the gadgets."""
     linear = bounds.items_for_matrices(problems, eps, delta)
     gadget = gadgets.items_for_network(problems, eps, delta, mode="theorem")
@@ -92,7 +92,7 @@ class AttentionClaim(AbstractClaim):
         per_block = 2 * heads * dim * dim + (3 * dim * dim if p["feed"] else 0)
         p["problems"] = p["layers"] * per_block + 2 * CLASSES * dim
         if p["items"] is None:
-            p["items"] = fewer(_counted(p["problems"], p["weight_eps"], p["delta"], bool(p["feed"])), p)
+            p["items"] = fewer(_counted(p["problems"], p["weight_eps"], p["delta"]), p)
         return p
 
     def describe(self, **params: Any) -> str:

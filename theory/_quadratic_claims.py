@@ -23,7 +23,7 @@ from strongticket.pruning.quadratic import (
     obs_order,
     obs_saliencies,
 )
-from theory._claim import AbstractClaim, Outcome, Trial
+from theory._claim import AbstractClaim, Outcome, Trial, check_whole
 from theory._draws import Draws
 
 __all__ = [
@@ -125,8 +125,9 @@ class AbstractQuadraticClaim(AbstractClaim):
     The theorem is exact, so no failure is allowed. Changes of weights are compared in the units in which the Hessian
     has ones on its diagonal, relative to the largest change.
 
-    Parameters of every such claim: n (weights), kind (one of `KINDS`, or "mixed": each in turn), condition (number, of
-    kinds that have one), tolerance, factor (what is predicted is divided by it: the twin that should be falsified).
+    Parameters of every such claim: n (weights), kind (one of `KINDS`, or "mixed": one of them drawn for each trial),
+    condition (number, of kinds that have one), tolerance, factor (what is predicted is divided by it: the twin that
+    should be falsified).
     """
 
     defaults: Mapping[str, Any] = MappingProxyType(
@@ -136,8 +137,7 @@ class AbstractQuadraticClaim(AbstractClaim):
     def resolve(self, **params: Any) -> dict[str, Any]:
         """Return all parameters, checked."""
         p = super().resolve(**params)
-        if isinstance(p["n"], bool) or not isinstance(p["n"], int) or not 1 <= p["n"] <= 40:
-            raise ValueError(f"n must be an integer in 1..40, got {p['n']!r}")
+        check_whole(p, "n", 1, 40)
         if p["kind"] not in (*KINDS, "mixed"):
             raise ValueError(f"kind is one of {', '.join(KINDS)}, mixed, got {p['kind']!r}")
         if not 1.0 <= p["condition"] <= 1e15 or not p["tolerance"] > 0.0 or not p["factor"] > 0.0:

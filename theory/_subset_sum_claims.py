@@ -13,7 +13,7 @@ import numpy.typing as npt
 from strongticket.bounds import random_subset_sums as bounds
 from strongticket.subsetsum import solve
 from theory._agreement import AbstractAgreementClaim, chance_range
-from theory._claim import AbstractClaim, Outcome, Tally, Trial
+from theory._claim import AbstractClaim, Outcome, Tally, Trial, check_whole
 from theory._draws import Draws
 
 __all__ = ["ACCURACY", "FloorClaim", "PredictionClaim", "draw_law", "misses"]
@@ -70,8 +70,7 @@ _SETTING = {"law": "uniform", "items": 10, "eps": 0.1, "target": 1.0, "averaged"
 
 
 def _checked(p: dict[str, Any]) -> dict[str, Any]:
-    if isinstance(p["items"], bool) or not isinstance(p["items"], int) or not 1 <= p["items"] <= 32:
-        raise ValueError(f"items must be an integer in 1..32, got {p['items']!r}")
+    check_whole(p, "items", 1, 32)
     if p["law"] not in (*bounds.LAWS, "hyperbolic"):
         raise ValueError(f"law is one of {', '.join(bounds.LAWS)}, hyperbolic, got {p['law']!r}")
     if p["size"] is not None and not 1 <= p["size"] <= p["items"]:
@@ -113,14 +112,16 @@ class FloorClaim(AbstractClaim):
 
     def trial(self, seed: int, **params: Any) -> Trial:
         """Draw and solve one problem."""
-        (missed,) = misses(1, seed, self.resolve(**params)).tolist()
-        return Trial(Outcome.SUCCESS if missed else Outcome.FAILURE, "no subset sum" if missed else "a subset sum")
+        return self._solved(seed, self.resolve(**params))
 
     def run(self, seeds: Sequence[int], **params: Any) -> Tally:
-        """Draw and solve one problem for each seed."""
+        """Draw and solve one problem for each seed; the floor is computed once."""
         p = self.resolve(**params)
-        hits = [seed for seed in seeds if not misses(1, seed, p)[0]]
-        return Tally(len(seeds), len(hits), 0, 0, tuple(f"seed {seed}: failure: a subset sum" for seed in hits[:5]))
+        return Tally.of((seed, self._solved(seed, p)) for seed in seeds)
+
+    def _solved(self, seed: int, p: Mapping[str, Any]) -> Trial:
+        (missed,) = misses(1, seed, p).tolist()
+        return Trial(Outcome.SUCCESS if missed else Outcome.FAILURE, "no subset sum" if missed else "a subset sum")
 
 
 @final

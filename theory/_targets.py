@@ -1,4 +1,4 @@
-"""Target networks inside the hypotheses of the theorems, ordinary and adversarial: every layer of norm at most 1."""
+"""Target networks inside the hypotheses of the theorems, ordinary and adversarial: layers of norm 1, or of integers."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import numpy.typing as npt
 
 from theory._draws import Draws
 
-__all__ = ["KINDS", "draw_layers"]
+__all__ = ["INTEGER_KINDS", "KINDS", "Integers", "draw_integer_layers", "draw_layers"]
 
 Matrix = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+INTEGER_KINDS = ("spread", "zero", "extreme", "one", "odd")
 
 
 def _zero(shape: tuple[int, int], draws: Draws) -> Matrix:
@@ -84,4 +86,31 @@ def draw_layers(kind: str, sizes: tuple[int, ...], seed: int) -> list[Matrix]:
         norm = float(np.linalg.norm(matrix, 2))
         # a hair below 1, so that rounding cannot break the hypothesis
         layers.append(matrix / norm * (1.0 - 1e-10) if norm > 0 else matrix)
+    return layers
+
+
+def draw_integer_layers(kind: str, sizes: tuple[int, ...], most: int, seed: int) -> list[Integers]:
+    """Draw the layers of a quantised target, in its units.
+
+    Args:
+        kind: one of `INTEGER_KINDS`; "odd" makes the hardest residues.
+        sizes: numbers of neurons, inputs first.
+        most: the largest magnitude, >= 1.
+        seed: of the trial.
+
+    >>> [layer.tolist() for layer in draw_integer_layers("one", (2, 1), 8, seed=0)]
+    [[[1, 1]]]
+    """
+    layers = []
+    for i, (d_in, d_out) in enumerate(pairwise(sizes)):
+        layer = Draws(seed).below(f"layer {i}", 2 * most + 1, d_in * d_out).reshape(d_out, d_in) - most
+        if kind == "zero":
+            layer = np.zeros_like(layer)
+        elif kind == "extreme":
+            layer = np.where(layer < 0, -most, most)
+        elif kind == "one":
+            layer = np.ones_like(layer)
+        elif kind == "odd":
+            layer = np.clip(layer | 1, 1 - most, most - 1)
+        layers.append(layer)
     return layers

@@ -28,6 +28,7 @@ __all__ = [
     "forward",
     "judge",
     "layer_sizes",
+    "signed_problems",
     "to_target",
     "unmet",
 ]
@@ -51,6 +52,16 @@ def layer_sizes(value: Any) -> tuple[int, ...]:
     if len(sizes) < 2 or any(size < 1 for size in sizes):
         raise ValueError(f"sizes needs at least two positive layer sizes such as 3-3-2, got {value!r}")
     return sizes
+
+
+def signed_problems(sizes: Sequence[int]) -> int:
+    """Return the number of subset-sum problems where inputs have both signs: two for each weight of the first layer.
+
+    >>> signed_problems((3, 3, 2))
+    24
+    """
+    weights = [a * b for a, b in pairwise(sizes)]
+    return sum(weights) + weights[0]
 
 
 def to_target(layers: Sequence[Matrix]) -> Target:
@@ -143,11 +154,10 @@ class AbstractTicketClaim(AbstractClaim):
     def resolve(self, **params: Any) -> dict[str, Any]:
         """Return all parameters, checked, with `sizes` as a tuple and the number of subset-sum `problems`."""
         p = super().resolve(**params)
-        p["sizes"] = sizes = layer_sizes(p["sizes"])
+        p["sizes"] = layer_sizes(p["sizes"])
         check_choice(p, "kind", ("mixed", *KINDS))
         check_factor(p)
-        weights = [a * b for a, b in pairwise(sizes)]
-        p["problems"] = sum(weights) + weights[0]  # inputs of the ball are signed: two problems per weight there
+        p["problems"] = signed_problems(p["sizes"])
         return p
 
     def draw(self, kind: str, p: Mapping[str, Any], seed: int) -> list[Matrix]:

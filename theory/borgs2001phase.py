@@ -18,7 +18,7 @@ from strongticket.bounds import borgs2001phase as bounds
 from strongticket.bounds import get
 from strongticket.subsetsum import solve
 from theory._agreement import CHANCE, AbstractAgreementClaim, chance_range
-from theory._claim import AbstractClaim, Outcome, Tally, Trial
+from theory._claim import AbstractClaim, Outcome, Tally, Trial, check_factor, check_whole
 from theory._draws import Draws
 from theory._theorem import Assumption, ProofStep, Theorem
 
@@ -34,6 +34,7 @@ __all__ = [
 
 _NONE_OFF = 1.05  # ratio of the frequency without a perfect partition to the predicted one, either way
 _UNIT_BITS = 45  # of a number U(0, 1)
+_MOST_NUMBERS = 32
 _MOST_BITS = 50  # of one number; doubled, and 32 of them added, they stay below 2^60
 
 
@@ -44,12 +45,6 @@ def least_discrepancies(numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]
     [0, 5]
     """
     return np.abs(solve(2 * numbers, numbers.sum(axis=1), objective="min_error", threads=1).error)
-
-
-def _check_n(n: Any, least: int) -> int:
-    if isinstance(n, bool) or not isinstance(n, int) or not least <= n <= 32:
-        raise ValueError(f"n must be an integer in {least}..32, got {n!r}")
-    return int(n)
 
 
 def _largest(n: int, offset: float) -> int:
@@ -77,9 +72,8 @@ class AbovePhaseClaim(AbstractClaim):
     def resolve(self, **params: Any) -> dict[str, Any]:
         """Return all parameters, with `largest`, the number A."""
         p = super().resolve(**params)
-        n, offset = _check_n(p["n"], 4), float(p["offset"])
-        if p["factor"] < 1.0:
-            raise ValueError(f"factor must be >= 1, got {p['factor']}")
+        n, offset = check_whole(p, "n", 4, _MOST_NUMBERS), float(p["offset"])
+        check_factor(p)
         largest = _largest(n, offset)
         allowed = bounds.perfect_partitions_expected(n, largest) / p["factor"]
         if not 0.0 < allowed < 1.0:
@@ -102,21 +96,18 @@ class AbovePhaseClaim(AbstractClaim):
     def trial(self, seed: int, **params: Any) -> Trial:
         """Draw the numbers and find the least discrepancy."""
         p = self.resolve(**params)
-        (least,) = _discrepancies([seed], p["n"], p["largest"]).tolist()
-        return Trial(Outcome.FAILURE if least <= 1 else Outcome.SUCCESS, f"least discrepancy {least}")
+        return _partitioned([seed], p["n"], p["largest"])[0]
 
     def run(self, seeds: Sequence[int], **params: Any) -> Tally:
         """Solve all trials in one batch."""
         p = self.resolve(**params)
-        least = _discrepancies(seeds, p["n"], p["largest"]).tolist()
-        failed = [(seed, each) for seed, each in zip(seeds, least, strict=True) if each <= 1]
-        examples = tuple(f"seed {seed}: failure: least discrepancy {each}" for seed, each in failed[:5])
-        return Tally(len(seeds), len(failed), 0, 0, examples)
+        return Tally.of(zip(seeds, _partitioned(seeds, p["n"], p["largest"]), strict=True))
 
 
-def _discrepancies(seeds: Sequence[int], n: int, largest: int) -> npt.NDArray[np.int64]:
-    """One instance for each seed."""
-    return least_discrepancies(np.array([1 + Draws(seed).below("numbers", largest, n) for seed in seeds]))
+def _partitioned(seeds: Sequence[int], n: int, largest: int) -> list[Trial]:
+    """One instance for each seed: it must have no perfect partition."""
+    found = least_discrepancies(np.array([1 + Draws(seed).below("numbers", largest, n) for seed in seeds])).tolist()
+    return [Trial(Outcome.FAILURE if least <= 1 else Outcome.SUCCESS, f"least discrepancy {least}") for least in found]
 
 
 def _perfect(seed: int, n: int, largest: int, batch: int) -> int:
@@ -146,7 +137,7 @@ class PerfectProbabilityClaim(AbstractAgreementClaim):
         p = super().resolve(**params)
         if not p["offset"] >= -1.0:
             raise ValueError(f"offset must be at least -1: further below, none is as accurate, got {p['offset']}")
-        return {**p, "largest": _largest(_check_n(p["n"], 8), float(p["offset"]))}
+        return {**p, "largest": _largest(check_whole(p, "n", 8, _MOST_NUMBERS), float(p["offset"]))}
 
     def allowed(self, params: Mapping[str, Any]) -> tuple[float, float]:
         """Numbers of instances with a perfect partition."""
@@ -182,7 +173,7 @@ class TransitionClaim(AbstractAgreementClaim):
     def resolve(self, **params: Any) -> dict[str, Any]:
         """Return all parameters, with A."""
         p = super().resolve(**params)
-        n = _check_n(p["n"], 8)
+        n = check_whole(p, "n", 8, _MOST_NUMBERS)
         return {**p, "largest": max(1, round(2.0 ** (bounds.critical_ratio(n) * n) / p["factor"]))}
 
     def allowed(self, params: Mapping[str, Any]) -> tuple[float, float]:
@@ -208,7 +199,7 @@ class LeastDiscrepancyClaim(AbstractAgreementClaim):
     def resolve(self, **params: Any) -> dict[str, Any]:
         """Return all parameters, with the predicted mean."""
         p = super().resolve(**params)
-        n = _check_n(p["n"], 16)
+        n = check_whole(p, "n", 16, _MOST_NUMBERS)
         mean = get("borgs2001phase.least_discrepancy")(n=n, v=1.0 / 3.0)
         return {**p, "mean": mean * p["factor"]}
 

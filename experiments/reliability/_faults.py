@@ -15,13 +15,12 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, final
+from typing import Any, Final, Literal, final, get_args
 
-__all__ = ["CALLS", "MOMENTS", "Fault", "Moment", "install"]
+__all__ = ["MOMENTS", "Fault", "Moment", "install"]
 
 Moment = Literal["before", "half", "after"]
-MOMENTS: Final[tuple[Moment, ...]] = ("before", "half", "after")
-CALLS: Final = ("open", "mkdir", "fdopen", "write", "fsync", "replace", "rename", "unlink", "rmdir", "close")
+MOMENTS: Final[tuple[Moment, ...]] = get_args(Moment)
 
 
 @final

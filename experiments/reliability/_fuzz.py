@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from tempfile import TemporaryDirectory
-from typing import Any, Final, Literal, final
+from typing import Any, Final, Literal, final, get_args
 
 from experiments.reliability._forge import canonical, unpack
 from experiments.reliability._mutate import damaged, lie, lying
@@ -24,7 +24,7 @@ from strongticket._files import sha256
 __all__ = ["KINDS", "Kind", "Reader", "fuzz", "one", "reader"]
 
 Kind = Literal["tickets", "results", "checkpoints", "stages"]
-KINDS: Final[tuple[Kind, ...]] = ("tickets", "results", "checkpoints", "stages")
+KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 LIMIT_S: Final = 0.05  # of processor time for a file
 SPARE_BYTES: Final[dict[Kind, int]] = {
     "tickets": 1 << 19,

@@ -106,6 +106,22 @@ def _digits() -> Any:
     return load("digits", seed=0)
 
 
+def _few(folder: Path) -> dict[str, Any]:
+    """What training and searching are given alike: digits, a checkpoint after every step, a log."""
+    from strongticket.training import Checkpoint
+
+    data = _digits()
+    return {
+        "inputs": data.train.inputs[:300],
+        "labels": data.train.labels[:300],
+        "recipe": "digits",
+        "batch_size": 50,
+        "validation": data.validation.take(60),
+        "checkpoint": Checkpoint(folder / "run", every_seconds=0.0),
+        "log": folder / "log.jsonl",
+    }
+
+
 # -- training, and searching, with a checkpoint after every step
 
 
@@ -125,21 +141,9 @@ def _checkpoint(path: Path) -> str:
 
 def _train(folder: Path) -> None:
     from strongticket.models import Target, architecture
-    from strongticket.training import Checkpoint, train
+    from strongticket.training import train
 
-    data = _digits()
-    trained = train(
-        architecture("mlp-64-24-10"),
-        data.train.inputs[:300],
-        data.train.labels[:300],
-        "digits",
-        epochs=8,
-        batch_size=50,
-        seed=1,
-        validation=(data.validation.inputs[:60], data.validation.labels[:60]),
-        checkpoint=Checkpoint(folder / "run", every_seconds=0.0),
-        log=folder / "log.jsonl",
-    )
+    trained = train(architecture("mlp-64-24-10"), epochs=8, seed=1, **_few(folder))
     Target.from_module(trained.module).save(folder / "target.safetensors")
 
 
@@ -159,21 +163,8 @@ def _target(path: Path) -> str:
 def _search(folder: Path) -> None:
     from strongticket import ticketfile
     from strongticket.search.find import find
-    from strongticket.training import Checkpoint
 
-    data = _digits()
-    found = find(
-        "mlp-64-48-10",
-        data.train.inputs[:300],
-        data.train.labels[:300],
-        "digits",
-        epochs=6,
-        batch_size=50,
-        seed=2,
-        validation=(data.validation.inputs[:60], data.validation.labels[:60]),
-        checkpoint=Checkpoint(folder / "run", every_seconds=0.0),
-        log=folder / "log.jsonl",
-    )
+    found = find("mlp-64-48-10", epochs=6, seed=2, **_few(folder))
     ticketfile.save(folder / "found.slt", found.ticket, provenance={"best_epoch": found.best_epoch})
 
 

@@ -61,7 +61,7 @@ def limit_file_size() -> None:
 
 
 PLACES: Final = ("file size limit", "full disk", "read-only folder")
-"""What `_doors` tries."""
+"""What `doors` tries."""
 
 
 @contextmanager

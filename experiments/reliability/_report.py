@@ -47,8 +47,8 @@ def renewed(page: str, folder: Path) -> str:
 def _place(machine: dict[str, Any]) -> str:
     load = " to ".join(f"{machine[key][0]:.1f}" for key in ("load_average_before", "load_average_after"))
     versions = f"Python {machine['python']}, torch {machine['torch']}, numpy {machine['numpy']}"
-    revision = machine["revision"] or "unknown"
-    changed = " with changes" if revision.endswith("+") else ""
+    revision, plus, _ = (machine["revision"] or "unknown").partition("+")
+    changed = " with changes" if plus else ""
     cores = f"{machine['cores']} cores of {machine['cpu']}"
     return f"Revision `{revision[:12]}`{changed}, {versions}, {cores}, load average {load}."
 

@@ -21,7 +21,17 @@ from typing import Final, Literal, final, get_args
 
 from strongticket.runs._worker import Answer, environment, one_thread, perform, resolve, use_one_thread
 
-__all__ = ["ATTEMPTS", "BACKENDS", "AbstractBackend", "BackendName", "InProcess", "Processes", "Task", "died"]
+__all__ = [
+    "ATTEMPTS",
+    "BACKENDS",
+    "AbstractBackend",
+    "BackendName",
+    "InProcess",
+    "Processes",
+    "Task",
+    "check_count",
+    "died",
+]
 
 _HARMLESS: Final = "strongticket.runs.examples:nothing"
 
@@ -47,6 +57,16 @@ class Task:
     key: str
     function: str
     params: str
+
+
+def check_count(name: str, count: object) -> None:
+    """Refuse what is no number of processes.
+
+    Raises:
+        ValueError: it is no int, or less than 1.
+    """
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise ValueError(f"{name}: expected an int >= 1, got {count!r}")
 
 
 class AbstractBackend(ABC):
@@ -95,8 +115,7 @@ class Processes(AbstractBackend):
     jobs: int = 1
 
     def __post_init__(self) -> None:
-        if isinstance(self.jobs, bool) or not isinstance(self.jobs, int) or self.jobs < 1:
-            raise ValueError(f"jobs: expected an int >= 1, got {self.jobs!r}")
+        check_count("jobs", self.jobs)
 
     def run(self, tasks: Sequence[Task]) -> Iterator[tuple[Task, Answer]]:
         """Yield each task with its answer, as they come.

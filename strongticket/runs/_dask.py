@@ -91,9 +91,11 @@ class Dask(AbstractBackend):
         # two steps, so that a client that could not connect can be closed: left to the garbage collector, it closes
         # itself in whatever thread that runs in, which may be the one it waits for
         client: Any = Client.__new__(Client)
-        with _Closing(client):
+        try:
             self._connect(client)
             yield from _Session(self, client, tasks).answers()
+        finally:
+            _close(client)
 
     def _connect(self, client: Any) -> None:
         try:
@@ -109,20 +111,12 @@ class Dask(AbstractBackend):
             raise SchedulerLost(f"no dask scheduler answers at {self.scheduler} ({error}): {_HELP}") from error
 
 
-class _Closing:
+def _close(client: Any) -> None:
     """Close a client, whatever has become of its scheduler."""
-
-    def __init__(self, client: Any) -> None:
-        self._client = client
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, *_: object) -> None:
-        with suppress(Exception):
-            self._client.close(timeout=5)
-        with suppress(Exception):
-            self._client.status = "closed"  # if that failed, the garbage collector must not try again
+    with suppress(Exception):
+        client.close(timeout=5)
+    with suppress(Exception):
+        client.status = "closed"  # if that failed, the garbage collector must not try again
 
 
 @dataclass(eq=False)

@@ -15,9 +15,7 @@ from strongticket.runs._worker import Answer, environment, perform, resolve, use
 __all__ = ["answers_of", "introduce", "perform_batch", "software"]
 
 _DECIDES = ("revision", "torch", "numpy", "scipy", "numba")
-_ONE_AT_A_TIME = (
-    threading.Lock()
-)  # runs set torch's threads and noise for their process: a worker may have many threads
+_ONE_AT_A_TIME = threading.Lock()  # runs set torch's threads and noise for their process; a worker may have threads
 
 
 def software() -> dict[str, Any]:

@@ -10,7 +10,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from strongticket._files import canonical_json
-from strongticket.runs._backends import BACKENDS, AbstractBackend, BackendName, InProcess, Processes, Task
+from strongticket.runs._backends import (
+    BACKENDS,
+    AbstractBackend,
+    BackendName,
+    InProcess,
+    Processes,
+    Task,
+    check_count,
+)
 from strongticket.runs._spec import Spec
 from strongticket.runs._store import Damage, DamagedRun, Failure, MissingRun, Record, Store
 from strongticket.runs._worker import Answer, Function, address
@@ -144,8 +152,7 @@ def execute(
 
 
 def _backend(backend: BackendName | AbstractBackend | None, jobs: int, scheduler: str | None) -> AbstractBackend:
-    if isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1:
-        raise ValueError(f"jobs: expected an int >= 1, got {jobs!r}")
+    check_count("jobs", jobs)
     if scheduler is not None and backend not in (None, "dask"):
         raise ValueError(f"scheduler: only the backend 'dask' has one, not {backend!r}")
     if isinstance(backend, AbstractBackend):
@@ -174,7 +181,11 @@ def _written(
     yield from writing.rest()
 
 
-def _generator(backend: AbstractBackend, tasks: list[Task]) -> Any:
+def _generator(backend: AbstractBackend, tasks: list[Task]) -> Generator[tuple[Task, Answer], None, None]:
+    """The answers as a generator: leaving the loop early closes it, and with it the backend's, which ends the workers.
+
+    A backend of somebody's own may return an iterator that cannot be closed.
+    """
     yield from backend.run(tasks)
 
 

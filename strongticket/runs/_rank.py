@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from strongticket._files import canonical_json, write_atomically
+from strongticket.runs._store import unmeasured
 from strongticket.runs._worker import Answer, perform, use_one_thread
 
 __all__ = ["ANSWER", "CHECKPOINTS", "FAILED", "TASK", "main"]
@@ -66,7 +67,7 @@ def _agreed(answer: Answer, dist: Any) -> Answer:
     """The answer if it is that of all ranks, but for what was measured; otherwise an error."""
     result = json.loads(answer.result or "{}")
     texts: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(texts, canonical_json({key: value for key, value in result.items() if key != "measured"}))
+    dist.all_gather_object(texts, canonical_json(unmeasured(result)))
     others = [rank for rank, text in enumerate(texts) if text != texts[0]]
     if not others:
         return answer

@@ -6,7 +6,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,11 +25,13 @@ __all__ = [
     "MissingRun",
     "Record",
     "Store",
+    "unmeasured",
 ]
 
 _FORMAT = "strongticket-run/1"
 _ABANDONED_S = 3600.0  # a temporary file of this age belongs to no writer that is still alive
 _KEY = re.compile(r"[0-9a-f]{64}")
+_ASIDE = re.compile(r"[0-9a-f]{64}\.[0-9]+\.json")  # of `set_aside`
 _TEMPORARY = re.compile(r"\.[0-9a-f]{64}\.json\.[0-9a-f]{16}\.part")  # of `write_atomically`, and of nobody else
 
 
@@ -72,8 +74,16 @@ class Record:
     @property
     def claim(self) -> str:
         """The same without what was "measured": what must be equal on every machine and backend."""
-        result = {name: value for name, value in self.result.items() if name != "measured"}
-        return canonical_json({"spec": self.spec.to_json(), "result": result})
+        return canonical_json({"spec": self.spec.to_json(), "result": unmeasured(self.result)})
+
+
+def unmeasured(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a result without its entry "measured", which may differ from machine to machine.
+
+    >>> unmeasured({"error": 0.5, "measured": {"seconds": 1.2}})
+    {'error': 0.5}
+    """
+    return {name: value for name, value in result.items() if name != "measured"}
 
 
 @dataclass(frozen=True)
@@ -145,6 +155,11 @@ class Store:
         """Return where the failure of a run is, or would be."""
         return self.folder / "failures" / f"{spec.key}.json"
 
+    @property
+    def checkpoints(self) -> Path:
+        """Where shared runs keep how far they are, each in a folder named by its key."""
+        return self.folder / "checkpoints"
+
     def read(self, spec: Spec) -> Record:
         """Return the result of a run.
 
@@ -160,6 +175,18 @@ class Store:
         if record.spec != spec:
             raise DamagedRun(f"{self.path(spec)} holds another run: {record.spec}")
         return record
+
+    def finished(self, spec: Spec) -> bool:
+        """Return whether a run has a result that can be read: one that is damaged is none.
+
+        Raises:
+            OSError: the file is there and cannot be read.
+        """
+        try:
+            self.read(spec)
+        except (MissingRun, DamagedRun):
+            return False
+        return True
 
     def write(self, record: Record) -> Path:
         """Add a result; adding an equal one again changes nothing.
@@ -202,6 +229,10 @@ class Store:
         while (aside := folder / f"{spec.key}.{number}.json").exists():
             number += 1
         return self.path(spec).rename(aside)
+
+    def aside(self) -> tuple[Path, ...]:
+        """Return the files that were `set_aside`, sorted."""
+        return tuple(path for path in _paths(self.folder / "damaged") if _ASIDE.fullmatch(path.name) and path.is_file())
 
     def keys(self, name: str) -> frozenset[str]:
         """Return the keys of an experiment's result files without reading any: quick, but damage goes unnoticed."""

@@ -22,7 +22,7 @@ from tempfile import TemporaryDirectory
 from typing import Final, final
 
 from strongticket._files import canonical_json
-from strongticket.runs._backends import ATTEMPTS, AbstractBackend, Task, died
+from strongticket.runs._backends import ATTEMPTS, AbstractBackend, Task, check_count, died
 from strongticket.runs._rank import ANSWER, CHECKPOINTS, FAILED, TASK
 from strongticket.runs._worker import Answer
 
@@ -61,8 +61,7 @@ class Torchrun(AbstractBackend):
     collective_s: float = 600.0
 
     def __post_init__(self) -> None:
-        if isinstance(self.processes, bool) or not isinstance(self.processes, int) or self.processes < 1:
-            raise ValueError(f"processes: expected an int >= 1, got {self.processes!r}")
+        check_count("processes", self.processes)
         if not (self.patience_s > 0 and self.collective_s > 0):
             raise ValueError(f"expected patience_s, collective_s > 0, got {self.patience_s} and {self.collective_s}")
 

@@ -18,7 +18,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from strongticket._files import canonical_json
+from strongticket._files import canonical_json, sha256
 from strongticket.runs._read import read_json
 
 __all__ = ["Answer", "Function", "address", "environment", "one_thread", "perform", "resolve", "use_one_thread"]
@@ -187,17 +187,34 @@ def _versions() -> dict[str, Any]:
         lines = []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     cpu = models[0] if models else platform.processor() or platform.machine()
-    return {**found, "cpu": cpu, "revision": _revision()}
+    return {**found, "cpu": cpu, "revision": _revision(Path(__file__).resolve().parent)}
 
 
-def _revision() -> str | None:
-    """The commit of the checkout that this code runs from, + behind it if files were changed; None outside one."""
-    git = ("git", "-C", str(Path(__file__).resolve().parent))
+def _revision(folder: Path) -> str | None:
+    """The commit of the checkout that a folder is in, None outside one.
+
+    Where tracked files were changed, + and a digest of them follow: two checkouts have the same revision only if their
+    tracked files are the same.
+    """
     try:
-        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True)
-        changed = subprocess.run(
-            [*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, timeout=10, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
+        head, top = _git(folder, "rev-parse", "HEAD", "--show-toplevel").splitlines()
+        changed = _git(Path(top), "diff", "HEAD", "--name-only", "--no-renames", "-z").split("\0")[:-1]
+    except (OSError, ValueError, subprocess.SubprocessError):
         return None
-    return head.stdout.strip() + ("+" if changed.stdout.strip() else "")
+    if not changed:
+        return head
+    held = {name: _content(Path(top) / name) for name in changed}
+    return f"{head}+{sha256(canonical_json(held).encode())[:12]}"
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ("git", "-C", str(folder), *arguments)
+    return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout
+
+
+def _content(path: Path) -> str | None:
+    """The digest of a file; None if it was removed."""
+    try:
+        return sha256(path.read_bytes())
+    except OSError:
+        return None

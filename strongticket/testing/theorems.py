@@ -28,6 +28,7 @@ from strongticket.certificate import Domain, Rigor
 from strongticket.certify import Report, attack, examine, sample
 from strongticket.constructions import AbstractConstruction, Construction
 from strongticket.models import MLP, Target
+from strongticket.statistics import p_value
 from strongticket.testing._promises import must
 from strongticket.testing.ticket_strategies import TARGET_KINDS, architectures, check_ticket, seeds, targets
 from strongticket.ticket import Ticket
@@ -302,11 +303,9 @@ def check_frequency(failures: int, trials: int, delta: float, *, alpha: float = 
     Traceback (most recent call last):
     AssertionError: 15 failures in 100 trials, where 0.01 of them are allowed: P = 1.14e-13
     """
-    from scipy import stats
-
     if not (0 <= failures <= trials and trials >= 1 and 0.0 <= delta <= 1.0):
         raise ValueError(f"0 <= failures <= trials, 0 <= delta <= 1 are needed, got {failures}, {trials}, {delta}")
-    tail = 1.0 if failures == 0 else float(stats.binom.sf(failures - 1, trials, delta))
+    tail = p_value(trials, failures, delta)
     must(tail > alpha, f"{failures} failures in {trials} trials, where {delta} of them are allowed: P = {tail:.3g}")
 
 

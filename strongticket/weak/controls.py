@@ -87,7 +87,7 @@ def control_mask(mask: Mask, control: Control, pruned: Sequence[str], seed: int)
     within: Literal["layer", "network"] = "layer" if control.mask == "layer-shuffle" else "network"
     own = derived_seed(seed, f"weak/mask/{control.draw}", random.TRIAL)
     moved = shuffled_mask(Mask({name: mask[name] for name in pruned}), own, within=within)
-    return Mask({name: moved[name] if name in moved else mask[name] for name in mask})
+    return Mask({**mask, **moved})
 
 
 def control_weights(

@@ -6,10 +6,13 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
+import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["CRITERIA", "Criterion", "scores"]
+from strongticket import random
+
+__all__ = ["CRITERIA", "PLATEAUS", "Criterion", "scores", "untied"]
 
 Criterion = Callable[[Tensor, Tensor], Tensor]
 """(initial, final) -> scores, all [n] float64: of the weights that compete with each other and are still there."""
@@ -83,6 +86,9 @@ CRITERIA: Final[Mapping[str, Criterion]] = MappingProxyType(
     }
 )
 """The mask criteria of Zhou, Lan, Liu & Yosinski (2019) but "random", which is a control of its own (`Control`)."""
+PLATEAUS: Final = frozenset({"large-final-same-sign", "large-final-different-sign"})
+"""Criteria that give 0 to whole parts of a layer. Which of these stay is drawn (`untied`), as in the paper's code: by
+their places it would be the last units of the layer that keep everything, and the first ones nothing."""
 
 
 def scores(
@@ -119,6 +125,29 @@ def scores(
         for name, part in zip(group, torch.split(values, [int(kept[name].sum()) for name in group]), strict=True):
             found[name][kept[name]] = part
     return found
+
+
+def untied(found: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
+    """Return scores that rank the same weights in the same order, but equal ones in a random order.
+
+    The order of equal ones is a function of (seed, name of the layer, place), the same at every level.
+
+    Args:
+        found: scores by layer.
+        seed: of the trunk.
+
+    >>> untied({"a": torch.tensor([2.0, -torch.inf]), "b": torch.tensor([1.0])}, 0)
+    {'a': tensor([2., 0.], dtype=torch.float64), 'b': tensor([1.], dtype=torch.float64)}
+    """
+    keys = []
+    for name, value in found.items():
+        pairs = random.words(seed, f"weak/ties/{name}", 0, 2 * value.numel(), purpose=random.TRIAL).reshape(-1, 2)
+        keys.append((pairs[:, 0].astype(np.uint64) << np.uint64(32)) | pairs[:, 1])
+    values = torch.cat([value.reshape(-1) for value in found.values()]).numpy()
+    ranks = torch.empty(len(values), dtype=torch.float64)
+    ranks[torch.from_numpy(np.lexsort((np.concatenate(keys), values)))] = torch.arange(len(values)).double()
+    parts = torch.split(ranks, [value.numel() for value in found.values()])
+    return {name: part.view(found[name].shape) for name, part in zip(found, parts, strict=True)}
 
 
 def _ranks(values: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ from strongticket.training.checkpoint import Keeper, digest
 from strongticket.training.data import Examples
 from strongticket.training.loop import deterministic_noise, thread_count
 from strongticket.weak.controls import Control, control_mask, control_weights
-from strongticket.weak.criteria import CRITERIA, scores
+from strongticket.weak.criteria import CRITERIA, PLATEAUS, scores, untied
 from strongticket.weak.descent import Descended, Descent, Look, early_stop, keep_on
 from strongticket.weak.initial import beginning, random_source, strict_ticket
 from strongticket.weak.recipe import StepRecipe
@@ -331,13 +331,15 @@ class Trunk:
         """What the level of this number keeps of an earlier one."""
         rule, kept = self.imp.rule, {name: level.mask[name] for name in self.pruned}
         found = scores(self.imp.criterion, self.rewound(), level.final, kept, together=rule.competing)
+        if self.imp.criterion in PLATEAUS:
+            found = untied(found, self.imp.seed)
         if rule.competing:
             outside = sum(level.mask.counts[name] for name in self.shapes if name not in self.pruned)
             marks = largest_global(found, level_totals(self.network.shapes, rule, number)[number] - outside)
         else:
             counts = level_counts(self.network.shapes, rule, number)[number]
             marks = {name: largest(value, counts[name]) for name, value in found.items()}
-        return Mask({name: marks[name] if name in marks else level.mask[name] for name in self.shapes})
+        return Mask({**level.mask, **marks})
 
     def _spec(self, kind: str, **more: Any) -> Spec:
         own = self.imp.to_json()
@@ -346,6 +348,8 @@ class Trunk:
             return Spec("weak-start", VERSION, {**shared, **self._place})
         if more.get("level") == 0:  # nothing is cut yet, so that all criteria begin from one and the same training
             own |= {"criterion": Imp.criterion, "strategy": Imp.strategy}
+        elif self.imp.criterion in PLATEAUS:
+            own["ties"] = "drawn"  # stages from when places decided are others
         return Spec(f"weak-{kind}", VERSION, {**own, **self._place, **more})
 
     @property

@@ -106,7 +106,11 @@ class Scope:
     def kept_together(self, left: Mapping[str, int], layers: Mapping[str, Kind]) -> int:
         """Return how many weights the pruned layers keep together after a round, for layers that compete."""
         inside = sum(left[name] for name in self.pruned(layers))
-        base = sum(left.values()) if self.of_all else inside
+        return self._left(inside, sum(left.values()) - inside)
+
+    def _left(self, inside: int, outside: int) -> int:
+        """What a round leaves of so many competing weights, beside so many that it does not touch."""
+        base = inside + outside if self.of_all else inside
         return max(0, inside - round_half_even(self.removed[0][1] * base))
 
     @property
@@ -161,7 +165,6 @@ def level_totals(shapes: Mapping[str, tuple[int, ...]], scope: Scope, levels: in
     outside = sum(size for name, size in sizes.items() if name not in inside)
     left, totals = sum(sizes[name] for name in inside), [sum(sizes.values())]
     for _ in range(levels):
-        base = left + outside if scope.of_all else left
-        left = max(0, left - round_half_even(scope.removed[0][1] * base))
+        left = scope._left(left, outside)
         totals.append(left + outside)
     return totals

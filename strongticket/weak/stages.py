@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,7 +101,8 @@ class Stages:
                 raise ValueError("it was changed after it was written")
             return Stage(json.loads(content["record"]), content["tensors"])
         except Exception:  # the unpickler raises whatever damage leads it to
-            path.replace(path.with_suffix(".damaged"))
+            with suppress(FileNotFoundError):  # another process has just done so
+                path.replace(path.with_suffix(".damaged"))
             return None
 
     def path(self, spec: Spec) -> Path:

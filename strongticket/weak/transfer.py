@@ -87,11 +87,11 @@ def carried(ticket: WeakTicket, target: Trunk, *, head: Head = "auto") -> WeakTi
     differs = [tuple(ticket.values[name].shape) for name in theirs] != [there[name] for name in own]
     if head == "ticket" and (differs or theirs != own):
         raise ValueError(f"the output layers of {ticket.network.id} and {target.network.id} differ: give head='new'")
-    new = head == "new" or (head == "auto" and differs)
+    new = own if head == "new" or (head == "auto" and differs) else ()  # what is taken from the target
     rewound, whole = target.rewound(), Mask.full(target.shapes)
-    values = {name: rewound[name] if new and name in own else ticket.values[name] for name in there}
-    mask = Mask({name: whole[name] if new and name in own else ticket.mask[name] for name in whole})
-    pruned = tuple(name for name in ticket.pruned if not (new and name in own))
+    values = {name: rewound[name] if name in new else ticket.values[name] for name in there}
+    mask = Mask({name: whole[name] if name in new else ticket.mask[name] for name in whole})
+    pruned = tuple(name for name in ticket.pruned if name not in new)
     return WeakTicket(target.network, values, mask, pruned)
 
 

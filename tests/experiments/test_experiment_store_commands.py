@@ -412,15 +412,14 @@ def test_runs_of_several_processes_are_runs_of_their_own() -> None:
 
 @pytest.mark.slow  # its halves are tested by themselves: torchrun's runs in tests/runs, shared searches in tests/search
 def test_a_shared_search_finds_a_ticket_of_the_same_size(tmp_path: Path) -> None:
-    from experiments._commands_run import Means, make, spread
+    from experiments._commands_run import make, spread
 
     store, shared = Store(tmp_path), find("shared_search")
     short = [replace(shared.preset("quick")[0], epochs=1)]  # type: ignore[type-var]
     results = []
     for processes in (1, 2):
         (run,) = spread(shared, short, processes)
-        means = Means(torchrun=processes) if processes > 1 else Means()
-        assert make("shared_search", "short", [run], store, means).complete
+        assert make("shared_search", "short", [run], store, torchrun=processes if processes > 1 else None).complete
         results.append(store.read(run.spec))
     alone, together = results
     assert together.environment["processes"] == 2

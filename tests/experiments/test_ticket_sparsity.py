@@ -13,6 +13,7 @@ from experiments import MissingRuns, find
 from experiments.ticket_sparsity import TicketSparsity, constructions, layer_bits, tolerance
 from strongticket.bounds.natale2024sparsity import kept_needed, mask_bits
 from strongticket.runs import Store, execute
+from strongticket.storage import covering_bits
 
 SMALL = TicketSparsity(model="mlp-64-6-10", target="uniform", sizes=(0, 2, 3), weight_eps=0.05, growth=1.3)
 
@@ -51,6 +52,13 @@ def test_bits_of_layers_by_hand() -> None:
     # entries in [-1/2, 1/2], tolerance 1/10: five values that are more than 1/5 apart, such as +-0.5, +-0.25, 0
     assert layer_bits([[2, 3, 0.5]], 0.1) == pytest.approx(6 * math.log2(5) - 1)
     assert layer_bits([[2, 3, 0.5], [1, 1, 0.05]], 0.1) == pytest.approx(6 * math.log2(5) - 1)  # 0 serves the second
+
+
+def test_bits_of_layers_are_those_of_the_fewest_networks_that_cover_them() -> None:
+    layers = [[3, 4, 0.5], [2, 5, 0.3], [1, 7, 0.031], [2, 2, 1.0], [4, 1, 0.0]]
+    for eps in (0.1, 0.03, 0.01, 2.0**-9):
+        covering = sum(covering_bits(rows * columns, top, eps) for rows, columns, top in layers)
+        assert layer_bits(layers, eps) == pytest.approx(covering - 1.0, rel=1e-12)
 
 
 def test_every_construction_makes_a_ticket_or_says_why_not() -> None:

@@ -15,6 +15,7 @@ from strongticket.bounds.kumar2025quantized import exact_items
 from theory import Outcome, Verdict
 from theory import _kumar_claims as claims
 from theory import kumar2025quantized as kumar
+from theory._targets import INTEGER_KINDS
 
 THEOREMS = {theorem.key.split(".")[1]: theorem for theorem in kumar.THEOREMS}
 
@@ -105,9 +106,16 @@ def test_integers_claim_counts_the_gaps() -> None:
     assert len(seen) == 2
 
 
-@pytest.mark.parametrize("kind", claims.TARGET_KINDS)
-def test_targets_lie_inside_the_hypotheses(kind: str) -> None:
-    for layer in claims._draw_layers(kind, (3, 4, 2), 3, seed=7):
+@pytest.mark.parametrize("kind", INTEGER_KINDS)
+def test_targets_lie_inside_the_hypotheses(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[np.ndarray] = []
+    right = claims.to_target
+    monkeypatch.setattr(claims, "to_target", lambda layers: (drawn.extend(layers), right(layers))[1])
+    claims.ExactTicketClaim().trial(7, kind=kind, sizes=(3, 4, 2), source_bits=3, items=2)
+    assert [layer.shape for layer in drawn] == [(4, 3), (2, 4)]
+    for layer in drawn:
+        layer = np.ldexp(layer, 6)
+        assert np.array_equal(layer, np.rint(layer))
         assert np.abs(layer).max(initial=0) <= 32
         assert layer.any() or kind == "zero"
 

@@ -11,6 +11,7 @@ import theory
 from theory import Outcome, Theorem, Verdict
 from theory import _binary_claims as binary
 from theory import _option_claims as options
+from theory._targets import INTEGER_KINDS
 
 PAPERS = (
     "chijiwa2021pruning",
@@ -99,9 +100,16 @@ def _negated(target: Any) -> Any:
     return Target(target.architecture, {name: -value for name, value in target.weights.items()})
 
 
-@pytest.mark.parametrize("kind", binary.KINDS)
-def test_binary_targets_lie_inside_the_hypotheses(kind: str) -> None:
-    for layer in binary._draw_layers(kind, (3, 4, 2), 3, seed=7):
+@pytest.mark.parametrize("kind", INTEGER_KINDS)
+def test_binary_targets_lie_inside_the_hypotheses(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[np.ndarray] = []
+    right = binary.to_target
+    monkeypatch.setattr(binary, "to_target", lambda layers: (drawn.extend(layers), right(layers))[1])
+    binary.CountingSignsClaim().trial(7, kind=kind, sizes=(3, 4, 2), bits=3, items=2)
+    assert [layer.shape for layer in drawn] == [(4, 3), (2, 4)]
+    for layer in drawn:
+        layer = np.ldexp(layer, 3)
+        assert np.array_equal(layer, np.rint(layer))
         assert np.abs(layer).max(initial=0) <= 8
 
 

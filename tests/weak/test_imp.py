@@ -37,7 +37,7 @@ from strongticket.weak import (
     level_counts,
     level_totals,
 )
-from strongticket.weak.criteria import scores
+from strongticket.weak.criteria import PLATEAUS, scores, untied
 from strongticket.weak.imp import masked
 
 SGD = StepRecipe(40, 16, 0.05, optimiser="sgd", momentum=0.0, evaluate_every=10)
@@ -240,6 +240,20 @@ def test_damaged_stages_are_set_aside_and_made_again(damage: str, tmp_path: Path
     assert path.with_suffix(".damaged").exists()
 
 
+def test_a_stage_that_another_process_sets_aside_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stages, spec = Stages(tmp_path), Spec("demo", 1, {"seed": 0})
+    stages.made(spec, lambda: Stage({"x": 1}, {}))
+
+    def gone(*_: Any, **__: Any) -> None:
+        stages.path(spec).unlink()
+        raise ValueError("damaged, as the other one saw too")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "load", gone)
+        assert stages.read(spec) is None
+    assert stages.made(spec, lambda: Stage({"x": 2}, {})).record["x"] == 2
+
+
 def test_of_two_that_want_a_stage_one_makes_it(tmp_path: Path) -> None:
     spec, made = Spec("demo", 1, {"seed": 0}), []
 
@@ -353,6 +367,62 @@ def test_criteria_of_both_ends_keep_what_both_percentiles_allow() -> None:
     small = scores("small-init-small-final", {"w": initial}, {"w": final}, everything, together=False)["w"]
     literal = (initial.abs() <= initial.abs().sort().values[150]) & (final.abs() <= final.abs().sort().values[150])
     assert torch.equal(small >= -150, literal)
+
+
+@pytest.mark.parametrize("rule", ["lth-lenet", "openlth"])
+@pytest.mark.parametrize("criterion", sorted(PLATEAUS))
+def test_where_a_criterion_says_nothing_chance_decides_and_not_the_place(criterion: str, rule: str) -> None:
+    """Few weights change their sign, so that nearly all scores of "different-sign" are 0."""
+    model = "mlp-10-60-50-4+bias"
+    trunk = Trunk(Imp(model, MLP.recipe, rule, criterion=criterion, seed=5), data())
+    final, together = trunk.level(0).final, rule == "openlth"
+    everything = {name: torch.ones(shape, dtype=torch.bool) for name, shape in trunk.shapes.items()}
+    found = scores(criterion, trunk.rewound(), final, everything, together=together)
+    masks = [trunk.mask(number, "one-shot") for number in (1, 3, 5)]
+    assert all((a & b) == b for a, b in pairwise(masks))
+    assert [mask.count for mask in masks] == [list(level_totals(trunk.shapes, SCOPES[rule], 5))[n] for n in (1, 3, 5)]
+    for mask in masks:
+        for name in everything if not together else ():
+            kept, gone = found[name][mask[name]], found[name][~mask[name]]
+            assert kept.min() >= gone.max()
+            tied = (found[name] == kept.min()) & (found[name] == 0)
+            if int(tied.sum()) > 40:  # the survivors of a plateau lie in both halves of its places
+                marks = mask[name][tied]
+                halves = [float(half.float().mean()) for half in marks.chunk(2)]
+                assert abs(halves[0] - halves[1]) < 5 * math.sqrt(1 / len(marks)), (name, halves)
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        again = Trunk(Imp(model, MLP.recipe, rule, criterion=criterion, seed=5), data())
+        assert again.mask(5, "one-shot") == masks[2]
+    assert any(bool((found[name] == 0).any()) for name in found)
+
+
+@given(st.lists(st.sampled_from([0.0, -0.0, 1.0, 2.0, -math.inf]), min_size=1, max_size=30), st.integers(0, 9))
+def test_untied_scores_keep_the_order_and_are_all_different(values: list[float], seed: int) -> None:
+    half = len(values) // 2
+    found = {"a": torch.tensor(values[:half], dtype=torch.float64), "b": torch.tensor(values[half:]).double()}
+    ranks = torch.cat(list(untied(found, seed).values())).tolist()
+    assert sorted(ranks) == list(range(len(values)))
+    assert all(ranks[i] < ranks[j] for i, a in enumerate(values) for j, b in enumerate(values) if a < b)
+
+
+def test_level_0_is_one_for_all_criteria_and_strategies_and_no_other_level_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Trunk(MLP, data(), tmp_path)
+    dense, fresh = first.level(0), first.branch(0, Control("reinit"))
+    seen = starts(monkeypatch)
+    changes: list[dict[str, Any]] = [{"criterion": name} for name in CRITERIA if name != MLP.criterion]
+    for change in [*changes, {"strategy": "continue"}]:
+        other = Trunk(Imp(MLP.model, MLP.recipe, seed=5, **change), data(), tmp_path)
+        assert same(other.level(0), dense)
+        assert same(other.level(0, "one-shot"), dense)
+        assert same(other.branch(0, Control("reinit")), fresh)
+        assert len({trunk._spec("level", level=1, family="iterative").key for trunk in (other, first)}) == 2
+    assert seen == []
+    scoped = Trunk(Imp(MLP.model, MLP.recipe, "openlth", seed=5), data(), tmp_path)
+    assert same(scoped.level(0), dense)
+    assert len(seen) == 1, "another scope shares nothing"
 
 
 @pytest.mark.parametrize("criterion", list(CRITERIA))
