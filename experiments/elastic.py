@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from strongticket.weak import Level, Trunk, WeakData
     from strongticket.weak.weak_ticket import AtStart
 
-__all__ = ["ABLATIONS", "ARMS", "BASELINES", "EVERY", "PUBLISHED", "PUBLISHED_VGG", "Arm", "Elastic"]
+__all__ = ["ABLATIONS", "APART", "ARMS", "BASELINES", "EVERY", "PUBLISHED", "PUBLISHED_VGG", "Arm", "Elastic"]
 
 Arm = Literal[
     "imp",
@@ -32,6 +32,7 @@ Arm = Literal[
     "elastic-random-reinit",
     "elastic-random-copies",
     "elastic-snip-copies",
+    "elastic-apart",
     "reinit",
     "random-layer",
     "magnitude",
@@ -42,8 +43,12 @@ Arm = Literal[
 ]
 EVERY: Final[tuple[Arm, ...]] = get_args(Arm)
 NEW_BLOCKS: Final[Arm] = "elastic-snip-copies"
-ARMS: Final[tuple[Arm, ...]] = tuple(arm for arm in EVERY if arm != NEW_BLOCKS)
-"""Arms of the presets "quick", "mlp" and "fashion"; the other one has a preset of its own, "blocks"."""
+APART: Final[Arm] = "elastic-apart"
+ARMS: Final[tuple[Arm, ...]] = tuple(arm for arm in EVERY if arm not in (NEW_BLOCKS, APART))
+"""Arms of the presets "quick", "mlp" and "fashion"; `NEW_BLOCKS` has a preset of its own, "blocks", and `APART` is in
+"quick" besides."""
+OTHER_DRAW: Final = 1_000_000
+"""What is added to the seed of a source that is drawn apart from its target."""
 LEVEL: Final = 10
 """The level of the published table: 89.26 per cent are gone."""
 BASELINES: Final[tuple[Arm, ...]] = ("reinit", "random-layer", "magnitude", "snip", "grasp", "grasp-abs", "synflow")
@@ -84,7 +89,10 @@ PUBLISHED_VGG: Final[Mapping[tuple[int, int], float]] = MappingProxyType(
 class Elastic(AbstractExperiment):
     """Train a ticket of another depth, or one that stands beside it.
 
-    All arms of a seed share the trunks of source and target, whose levels are kept as stages (see "imp").
+    All arms of a seed share the trunks of source and target, whose levels are kept as stages (see "imp"). Weights are
+    drawn by seed and name, so that layers which source and target have in common begin from the same weights, and lie
+    closer to each other after training than those of two networks that were drawn apart: barriers along the line
+    between them depend on it. The arm "elastic-apart" has a source of another seed.
 
     Args:
         data: what on.
@@ -100,6 +108,7 @@ class Elastic(AbstractExperiment):
         arm: "imp": a ticket of the target's own; "elastic": the source's, made to fit, and the same with fresh weights,
             with a mask that is shuffled within layers, with both, with one that is shuffled in the copies alone, and
             with new blocks in place of the copies, of the target's own weights and as many of them, chosen by SNIP;
+            "elastic-apart": "elastic" with a source that was drawn, and saw its data, by another seed;
             "reinit" and "random-layer": controls of "imp"; the others: what pruning at the start finds on the target's
             rewound weights, at the density of "imp".
         levels: rounds of pruning.
@@ -140,7 +149,8 @@ class Elastic(AbstractExperiment):
         for number in self.levels:
             ticket, level = None, None
             if self.arm.startswith("elastic"):
-                ticket = WeakTicket.of(self._trunk(self.source, data), number)
+                apart = OTHER_DRAW if self.arm == APART else 0
+                ticket = WeakTicket.of(self._trunk(self.source, data, apart), number)
                 lengths = [Blocks.of(one).lengths for one in (ticket.network, target.network)]
                 plan = BlockPlan.between(lengths[0], lengths[1], self.order)
                 ticket = elastic(ticket, target.network, plan)
@@ -152,17 +162,17 @@ class Elastic(AbstractExperiment):
             level = self._level(target, number, data, ticket)
             names = ("density", "early_stop", "test_at_stop", "test_at_end")
             row = {"level": number, **{name: level.record[name] for name in names}, **_stages_of(target, level)}
-            if self.arm == "elastic" and self.path_points:
+            if self.arm in ("elastic", APART) and self.path_points:
                 row["path"] = self._path(target, target.level(number), level, data)
             rows.append(row)
             seconds.append(level.record["measured"]["seconds"])
         return {"data": data.name, "rows": rows, "measured": {"training_s": seconds}}
 
-    def _trunk(self, model: str, data: WeakData) -> Trunk:
+    def _trunk(self, model: str, data: WeakData, apart: int = 0) -> Trunk:
         from strongticket.weak import Imp, Trunk
 
         recipe = recipe_of(self.recipe, self.steps, self.evaluate_every)
-        imp = Imp(model, recipe, self.scope, self.rewind, law=self.law, seed=self.seed)
+        imp = Imp(model, recipe, self.scope, self.rewind, law=self.law, seed=self.seed + apart)
         return Trunk(imp, data, stages_folder())
 
     def _level(self, target: Trunk, number: int, data: WeakData, ticket: Any) -> Level:
@@ -237,6 +247,7 @@ class Elastic(AbstractExperiment):
             "quick": [
                 *cls._square(small, (10,), 3, {**digits, "path_points": 6}),
                 *cls._pair(small[2], small[3], (*BASELINES, *ABLATIONS), (10,), 3, {**digits, "path_points": 0}),
+                *cls._pair(small[2], small[3], (APART,), (10,), 3, {**digits, "path_points": 6}),
             ],
             "blocks": [
                 *cls._pair(large[2], large[3], ("imp", "elastic"), (10,), 3, {**mnist, "path_points": 11}),
@@ -331,7 +342,7 @@ def _place(key: tuple[PartName, str, int, str, Arm, str], parts: Sequence[PartNa
     return parts.index(data), target, number, EVERY.index(arm), source, order
 
 
-_OF_SOURCE: Final[frozenset[Arm]] = frozenset(("elastic", *ABLATIONS, NEW_BLOCKS))
+_OF_SOURCE: Final[frozenset[Arm]] = frozenset(("elastic", *ABLATIONS, NEW_BLOCKS, APART))
 """Arms that know the source; for the others it is the target itself."""
 
 

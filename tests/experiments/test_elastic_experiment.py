@@ -11,7 +11,7 @@ import pytest
 from experiments import find
 from experiments._weak import STAGES
 from experiments._weak_parts import PartName, title_of, weak_part
-from experiments.elastic import EVERY, NEW_BLOCKS, PUBLISHED, PUBLISHED_VGG, Elastic, perceptron_name
+from experiments.elastic import APART, EVERY, NEW_BLOCKS, PUBLISHED, PUBLISHED_VGG, Elastic, perceptron_name
 from strongticket.models import architecture
 from strongticket.statistics import gain
 from strongticket.weak import SCOPES, level_totals
@@ -49,7 +49,8 @@ def test_every_arm_runs_and_stands_in_the_table() -> None:
     densities = {run.arm: result["rows"][1]["density"] for run, result in results}
     matched = {densities[arm] for arm in EVERY if not arm.startswith("elastic")}
     assert matched == {densities["imp"]}, "baselines have the density of iterative pruning"
-    assert len({densities[arm] for arm in EVERY if arm.startswith("elastic")}) == 1
+    assert len({densities[arm] for arm in EVERY if arm.startswith("elastic") and arm != APART}) == 1
+    assert densities[APART] != densities["elastic"], "layers of another source compete otherwise"
     assert densities["elastic-random-copies"] != densities["imp"]
     elastic, fresh = (next(result for run, result in results if run.arm == arm) for arm in ("elastic", NEW_BLOCKS))
     assert fresh["rows"][1]["stages"] == elastic["rows"][1]["stages"], "new blocks keep as many weights as copies"
@@ -59,7 +60,7 @@ def test_every_arm_runs_and_stands_in_the_table() -> None:
     rows = Elastic.table(results)
     assert [(row["level"], row["arm"]) for row in rows] == [(n, arm) for n in (0, 2) for arm in EVERY]
     assert all(("better than iterative pruning by" in row) == (row["arm"] != "imp") for row in rows)
-    assert all(("barrier %" in row) == (row["arm"] == "elastic") for row in rows)
+    assert all(("barrier %" in row) == (row["arm"] in ("elastic", APART)) for row in rows)
 
 
 def test_interpolating_is_another_run_of_the_same_density() -> None:
