@@ -4,7 +4,7 @@ Zhou, Lan, Liu & Yosinski (2019) cut a trained network by ten criteria on where 
 and claim that those which keep large final weights make winning tickets; that masks which drop weights that change
 their sign ("large-final-same-sign") classify far above chance on the untrained weights, and better still on nothing
 but their signs; and that with signs drawn afresh all of this is gone. Such a mask is a strong ticket that nobody
-searched for.
+searched for. The paper's untrained masks are cut at once, its tickets iteratively.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from strongticket.statistics import gain
 if TYPE_CHECKING:
     from strongticket.weak import Control, Trunk, WeakData
 
-__all__ = ["KEEPS", "PUBLISHED", "RANDOM", "UNTRAINED", "MaskCriteria", "Untrained"]
+__all__ = ["KEEPS", "PUBLISHED", "RANDOM", "UNTRAINED", "WAYS", "MaskCriteria", "Untrained"]
 
 RANDOM: Final = "random"
 """Named like a criterion: as many weights of each layer as "large-final" keeps, drawn at random."""
@@ -34,6 +34,7 @@ KEEPS: Final = (
 )
 """The criteria of `strongticket.weak.CRITERIA`, and `RANDOM` where one would expect those above to be better."""
 Family = Literal["iterative", "one-shot"]
+WAYS: Final[Mapping[Family, str]] = MappingProxyType({"iterative": "iteratively", "one-shot": "at once"})
 Untrained = Literal["ticket", "constant-sign", "reinit"]
 UNTRAINED: Final[Mapping[Untrained, str]] = MappingProxyType(
     {"ticket": "its own weights", "constant-sign": "one size, its signs", "reinit": "weights drawn afresh"}
@@ -131,21 +132,27 @@ class MaskCriteria(AbstractExperiment):
     def presets(cls) -> Mapping[str, Sequence[Self]]:
         """quick (the digits), conv2, conv4, conv6, mnist (LeNet-300-100 cut at once, a sixth of the steps), paper.
 
-        The paper takes over the networks and settings of frankle2019lottery, and prunes iteratively: paper has
-        LeNet-300-100, the others its convolutional networks on CIFAR-10, which need a GPU.
+        The paper takes over the networks and settings of frankle2019lottery: paper has LeNet-300-100, the others its
+        convolutional networks on CIFAR-10, which need a GPU. But for mnist, masks are cut at once, and looked at
+        untrained, and cut iteratively, and trained as well.
         """
         digits = {"data": "digits", "model": "mlp-64-300-100-10+bias", "recipe": "digits", "scope": "lth-lenet"}
         lenet = {"data": "mnist", "model": "lenet-300-100+bias", "recipe": "lth-lenet", "scope": "lth-lenet"}
         even, every = range(2, 13, 2), range(1, 21)
         return {
-            "quick": cls._runs({**digits, "steps": 600, "evaluate_every": 20}, even, even, seeds=3),
+            "quick": cls._both_ways({**digits, "steps": 600, "evaluate_every": 20}, even, seeds=3),
             # before the last two: figures draw the last complete preset
-            **{name: cls._runs(_convolutional(name), every, every) for name in ("conv2", "conv4", "conv6")},
+            **{name: cls._both_ways(_convolutional(name), every) for name in ("conv2", "conv4", "conv6")},
             "mnist": cls._runs(
                 {**lenet, "steps": 8_000, "evaluate_every": 100}, range(1, 16), (7, 12), family="one-shot", seeds=3
             ),
-            "paper": cls._runs({**lenet, "steps": 50_000, "evaluate_every": 100}, every, every),
+            "paper": cls._both_ways({**lenet, "steps": 50_000, "evaluate_every": 100}, every),
         }
+
+    @classmethod
+    def _both_ways(cls, shared: Mapping[str, Any], levels: Sequence[int], seeds: int = 5) -> list[Self]:
+        at_once = cls._runs(shared, levels, (), family="one-shot", seeds=seeds)
+        return at_once + cls._runs(shared, levels, levels, seeds=seeds)
 
     @classmethod
     def _runs(
@@ -162,14 +169,20 @@ class MaskCriteria(AbstractExperiment):
 
     @classmethod
     def table(cls, finished: Sequence[tuple[Self, dict[str, Any]]]) -> list[dict[str, Any]]:
-        """One row per level and criterion: accuracies untrained and trained, the latter beside a random mask's."""
-        found = {(row["level"], run.criterion, run.seed): row for run, result in finished for row in result["rows"]}
+        """One row per way to cut, level and criterion: accuracies untrained and trained, the latter in pairs."""
+        found = {
+            (run.family, row["level"], run.criterion, run.seed): row
+            for run, result in finished
+            for row in result["rows"]
+        }
         rows = []
-        for level, criterion in sorted({key[:2] for key in found}, key=lambda key: (key[0], KEEPS.index(key[1]))):
-            mine = {key[2]: row for key, row in found.items() if key[:2] == (level, criterion)}
+        for key in sorted({key[:3] for key in found}, key=lambda key: (*key[:2], KEEPS.index(key[2]))):
+            family, level, criterion = key
+            mine = {one[3]: row for one, row in found.items() if one[:3] == key}
             group = list(mine.values())
             row: dict[str, Any] = {
                 "data": TITLES[finished[0][0].data],
+                "cut": WAYS[family],
                 "level": level,
                 "density %": f"{100 * group[0]['density']:.1f}",
                 "kept": criterion,
@@ -179,7 +192,7 @@ class MaskCriteria(AbstractExperiment):
                 row[f"untrained, {what} %"] = percent([one["untrained"] for one in group], weights)
             if "test_at_end" in group[0]:
                 row["trained %"] = percent(group, "test_at_end")
-                drawn = [found.get((level, RANDOM, seed)) for seed in mine]
+                drawn = [found.get((family, level, RANDOM, seed)) for seed in mine]
                 if criterion != RANDOM and all(drawn):
                     theirs = [one["test_at_end"] for one in drawn if one]
                     row["better than a random mask by"] = str(gain([one["test_at_end"] for one in group], theirs))

@@ -60,12 +60,17 @@ def bars(ax: Any, x: Sequence[float], values: Sequence[Sequence[float]], **look:
     ax.errorbar(x, middle, spread, mfc="white", **look)
 
 
-def dots(ax: Any, values: Sequence[float], row: float, colour: str, mark: str, **look: Any) -> None:
-    """Draw a dot for each seed in a row, a line from the least to the greatest, and a bar at their mean."""
+def dots(
+    ax: Any, values: Sequence[float], row: float, colour: str, mark: str, *, high: float = 0.3, **look: Any
+) -> None:
+    """Draw a dot for each seed in a row, a line from the least to the greatest, and a bar at their mean.
+
+    The bar reaches as `high` above the row as below it.
+    """
     seen = np.asarray(values, dtype=np.float64)
     ax.plot([seen.min(), seen.max()], [row, row], color=colour, lw=0.9, alpha=0.6)
     ax.plot(seen, [row] * len(seen), mark, ms=3, mew=0.6, mfc="white", color=colour, **look)
-    ax.plot([seen.mean()] * 2, [row - 0.3, row + 0.3], color=colour, lw=1.4)
+    ax.plot([seen.mean()] * 2, [row - high, row + high], color=colour, lw=1.4)
 
 
 def published(ax: Any, x: Sequence[float], y: Sequence[float], paper: str, **look: Any) -> None:

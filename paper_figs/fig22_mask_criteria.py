@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from experiments import latest
 from experiments._search import TITLES
-from experiments.mask_criteria import PUBLISHED, RANDOM, MaskCriteria, Untrained
+from experiments.mask_criteria import PUBLISHED, RANDOM, WAYS, Family, MaskCriteria, Untrained
 from paper_figs._accuracy import fitted_axis
 from paper_figs._drawing import PAGE, Drawing, style
 from paper_figs._seeds import band, remaining_axis, shared_legend
@@ -49,7 +49,7 @@ _LOOKS: Final[Mapping[str, tuple[str, str, str]]] = {
 """{criterion: (colour, mark, line)}; lines of opposites have the same colour."""
 _PANELS: Final[Sequence[tuple[Untrained | None, str]]] = (
     ("ticket", "a   untrained"),
-    ("constant-sign", "b   untrained, weights of one size"),
+    ("constant-sign", "b   of one size"),
     (None, "c   trained"),
 )
 
@@ -61,25 +61,33 @@ def compose(store: Store) -> Any:
         MissingRuns: no preset is complete; the message names the command.
     """
     _, runs = latest(MaskCriteria, store)
-    setting = runs[0][0]
-    seeds, rounds = len({run.seed for run, _ in runs}), "cut at once" if setting.family == "one-shot" else "iteratively"
+    setting, seeds = runs[0][0], len({run.seed for run, _ in runs})
     remain = [100 * row["density"] for row in runs[0][1]["rows"]]
     ticks = [round(percent, 1) for percent in remain[:: -max(1, len(remain) // 5)]]
     with style() as figure_class:
         figure = figure_class(figsize=(PAGE, 3.1))
         panels = figure.subplots(1, 3)
         for ax, (weights, title) in zip(panels, _PANELS, strict=True):
-            fitted_axis(ax, "y", _draw_criteria(ax, runs, weights))
+            family = _way(runs, weights)
+            chosen = [(run, result) for run, result in runs if run.family == family]
+            fitted_axis(ax, "y", _draw_criteria(ax, chosen, weights))
             remaining_axis(ax, ticks, 1.15 * max(remain))
-            ax.set_title(title)
+            ax.set_title(f"{title}, cut {WAYS[family]}")
         if setting.data in PUBLISHED:
             look: dict[str, Any] = {"color": "0.1", "lw": 0.8, "ls": ":", "label": "published: best untrained mask"}
             panels[1].axhline(100.0 - PUBLISHED[setting.data], **look)
         panels[0].set_ylabel("test accuracy (%)")
-        said = f"{TITLES[setting.data]}, {setting.model}, {rounds}, {seeds} seeds"
+        said = f"{TITLES[setting.data]}, {setting.model}, {seeds} seeds"
         figure.suptitle(said, x=0.01, ha="left", fontsize=8)
         shared_legend(figure, panels, 4)
         return figure
+
+
+def _way(runs: Sequence[tuple[MaskCriteria, dict[str, Any]]], weights: Untrained | None) -> Family:
+    """How the masks of a panel are cut: as in the paper, if there are such runs."""
+    families = {run.family for run, _ in runs if weights is not None or run.trained}
+    wanted: Family = "iterative" if weights is None else "one-shot"
+    return wanted if wanted in families else families.pop()
 
 
 def _draw_criteria(

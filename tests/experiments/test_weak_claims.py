@@ -10,10 +10,15 @@ import pytest
 from experiments import AbstractExperiment, MissingRuns, finished
 from experiments.critical_batch import CriticalBatch, cost
 from experiments.double_descent import DoubleDescent, peak_and_descents
+from experiments.double_descent_nets import DoubleDescentNets
 from experiments.elastic import PUBLISHED, Elastic
 from experiments.imp import Imp
 from experiments.mask_criteria import PUBLISHED as PUBLISHED_UNTRAINED
 from experiments.mask_criteria import RANDOM, MaskCriteria
+from experiments.one_ticket import OneTicket
+from experiments.prune_then_descend import PruneThenDescend
+from experiments.pruning_at_start import PruningAtStart
+from experiments.sparse_double_descent import SparseDoubleDescent
 from strongticket.runs import Store
 
 RESULTS = Path(__file__).parents[2] / "results"
@@ -89,12 +94,79 @@ def test_large_final_weights_make_better_tickets_than_random_masks_and_small_one
     """Where 7 per cent of the weights remain, as means over the seeds."""
     means: dict[str, float] = {}
     for run, result in kept(MaskCriteria, preset):
-        row = next(row for row in result["rows"] if row["level"] == 12)
-        means[run.criterion] = means.get(run.criterion, 0.0) + row["test_at_end"]
+        if run.trained:
+            row = next(row for row in result["rows"] if row["level"] == 12)
+            means[run.criterion] = means.get(run.criterion, 0.0) + row["test_at_end"]
     for better in ("large-final", "large-final-same-sign", "magnitude-increase", "movement"):
         assert means[better] > means[RANDOM]
     for worse in ("small-final", "small-init-small-final", "small-init"):
         assert means[worse] < means[RANDOM]
+
+
+def test_tickets_learn_more_than_random_ones_wherever_they_come_from() -> None:
+    """Halves of the data and another optimiser, 7 per cent of the weights, as means; other digits tell nothing here."""
+    found: dict[tuple[str, str], dict[str, float]] = {}
+    for run, result in kept(OneTicket, "quick"):
+        row = next(row for row in result["rows"] if row["level"] == 12)
+        means = found.setdefault(run.way, {})
+        means[run.arm] = means.get(run.arm, 0.0) + row["test_at_end"] / 3
+    assert len(found) == 4
+    for (_, target), means in found.items():
+        assert means["transferred"] > means["target"] - 0.01
+        if "6 to 9" not in target:
+            assert means["transferred"] > means["reinit"] > means["random-global"]
+
+
+def test_only_iterative_pruning_finds_more_than_counts() -> None:
+    """Where 7 per cent of the weights remain: a mask that is shuffled within its layers, as means over five seeds."""
+    means: dict[tuple[str, str], float] = {}
+    for run, result in kept(PruningAtStart, "digits"):
+        row = next(row for row in result["rows"] if row["level"] == 12)
+        means[run.method, run.check] = means.get((run.method, run.check), 0.0) + row["test_at_end"] / 5
+    assert means["imp", "none"] > means["imp", "shuffle"] + 0.01
+    assert means["imp", "none"] > means["imp", "reinit"]
+    for method in ("magnitude", "snip", "synflow", "grasp", "grasp-abs"):
+        assert means[method, "none"] < means[method, "shuffle"] + 0.005
+        assert means[method, "none"] > means[method, "invert"] + 0.03
+
+
+def test_pruning_lowers_the_error_of_wrong_labels_and_raises_it_again() -> None:
+    """In every seed with 40 per cent of wrong labels; with right ones it only rises."""
+    for run, result in kept(SparseDoubleDescent, "quick"):
+        errors = [row["test_error"] for row in result["rows"]]
+        best = min(range(len(errors)), key=errors.__getitem__)
+        if run.noise:
+            assert 8 <= best < len(errors) - 1
+            assert errors[best] < 0.6 * errors[0]
+            assert errors[-1] > errors[best] + 0.02
+        else:
+            assert errors[-1] > 2 * errors[0]
+
+
+def test_the_published_peak_of_networks_is_where_their_training_changes() -> None:
+    """Reused weights fit the examples below the threshold; the next width begins anew and does not: sums over seeds."""
+    losses: dict[float, list[float]] = {}
+    for run, result in kept(DoubleDescentNets, "quick"):
+        rows = result["rows"]
+        last = max((i for i, row in enumerate(rows) if row["reused"]), default=None)
+        assert (last is not None) == (run.arm == "reuse")
+        if last is not None:
+            sums = losses.setdefault(run.noise, [0.0, 0.0, 0.0])
+            for place, at in enumerate((last, last + 1, -1)):
+                sums[place] += rows[at]["train_loss"]
+    assert len(losses) == 2
+    for before, after, widest in losses.values():
+        assert after > 3 * before > 3 * widest
+
+
+def test_descent_is_quasi_convex_from_tickets_and_from_all_else_and_faster_than_guaranteed() -> None:
+    """So that quasi-convexity tells tickets from nothing; their test error rises, that of the others falls."""
+    for run, result in kept(PruneThenDescend, "quick"):
+        assert result["path"]["quasi_convex"], run
+        assert result["segments"]["humps"] == 0, run
+        assert result["rate"] < result["guaranteed_rate"], run
+        before, after = result["test_error"]
+        assert (after > before) == (run.mask == "ticket"), run
 
 
 @pytest.mark.parametrize("preset", ["quick", "default"])

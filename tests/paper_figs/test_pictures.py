@@ -31,6 +31,7 @@ from experiments.imp import Imp
 from experiments.mask_criteria import KEEPS, UNTRAINED, MaskCriteria
 from experiments.one_ticket import ARMS as CARRIED_ARMS
 from experiments.one_ticket import OneTicket
+from experiments.pruning_at_start import CHECKS, METHODS, PruningAtStart
 from paper_figs import figure
 from paper_figs._artists import contents, legend_over_data, overlaps
 from paper_figs._drawing import style
@@ -213,6 +214,24 @@ def criteria_results() -> Runs:
     return runs
 
 
+def at_start_results() -> Runs:
+    """Two levels; checks are a little worse than what is found, inverted scores much."""
+    shared: dict[str, Any] = {
+        "data": "digits", "model": "m", "recipe": "digits-adam", "steps": 1, "evaluate_every": 1, "scope": "s",
+        "rewind": 0, "law": "glorot-normal", "levels": (4, 8), "per_class": 1,
+    }  # fmt: skip
+    runs: list[tuple[AbstractExperiment, dict[str, Any]]] = []
+    for place, method in enumerate(METHODS):
+        checks = [check for check in CHECKS if (method, check) != ("imp", "invert")]
+        for number, check in enumerate(checks):
+            for seed in range(3):
+                run = PruningAtStart(**shared, method=method, check=check, seed=seed)
+                right = 0.97 - (place + 2 * seed) / 512 - (0.4 if check == "invert" else number / 128)
+                rows = [_elastic_row(level, 0.8**level, right - level / 256) for level in run.levels]
+                runs.append((run, {"rows": rows}))
+    return runs
+
+
 MADE_UP: Final[Mapping[str, Callable[[], Runs]]] = {
     "fig17_frankle": imp_results,
     "fig18_elastic": elastic_results,
@@ -220,6 +239,7 @@ MADE_UP: Final[Mapping[str, Callable[[], Runs]]] = {
     "fig20_verdicts": verdict_results,
     "fig21_one_ticket": carried_results,
     "fig22_mask_criteria": criteria_results,
+    "fig23_pruning_at_start": at_start_results,
 }
 
 
