@@ -2,6 +2,6 @@
 
 from importlib.util import find_spec
 
-_TRITON = ["strongticket/subsetsum/_triton_kernels.py", "strongticket/search/_segmented_kernels.py"]
+_TRITON = ["strongticket/subsetsum/_triton_kernels.py", "strongticket/search/updates/_segmented_kernels.py"]
 
 collect_ignore = [] if find_spec("triton") else _TRITON

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from strongticket.certify import Report
     from strongticket.constructions import Construction
-    from strongticket.models.graph_target import GraphTarget
+    from strongticket.models.targets import GraphTarget
 
 __all__ = ["GraphTickets"]
 
@@ -105,7 +105,7 @@ class GraphTickets(AbstractExperiment):
 
     def _trained(self) -> tuple[GraphTarget, Tensor, Tensor, str]:
         from experiments._graph_targets import trained_network
-        from strongticket.models.graph_target import GraphTarget
+        from strongticket.models.targets import GraphTarget
 
         trained = trained_network(self.data, self.model, seed=self.seed)
         shape = trained.data.image_shape
@@ -119,7 +119,7 @@ class GraphTickets(AbstractExperiment):
 
         from strongticket.models import MLP
         from strongticket.models.graph import Affine, Graph, Rectify
-        from strongticket.models.graph_target import GraphTarget
+        from strongticket.models.targets import GraphTarget
         from strongticket.ticket import Source
 
         basis = _basis(self.model)
@@ -186,8 +186,7 @@ class GraphTickets(AbstractExperiment):
 
 
 def _basis(model: str) -> Any:
-    from strongticket.models.bases import Circulant, GroupConvolution, Sets
-    from strongticket.models.bases_group import dihedral
+    from strongticket.models.bases import Circulant, GroupConvolution, Sets, dihedral
 
     if model not in EQUIVARIANT:
         raise ValueError(f"a drawn network is one of {', '.join(EQUIVARIANT)}, got {model!r}")
@@ -196,7 +195,7 @@ def _basis(model: str) -> Any:
 
 def _generator(model: str) -> list[int]:
     """Where each position's value comes from under one symmetry: x -> x[..., these]."""
-    from strongticket.models.bases_group import dihedral
+    from strongticket.models.bases import dihedral
 
     if model == "circulant12":
         return [(p - 1) % 12 for p in range(12)]

@@ -29,9 +29,10 @@ from theory._claim import (
     in_turn,
 )
 from theory._draws import Draws
-from theory._falsify import Looseness, Report, Verdict, adjusted, falsify, judge, looseness, trial_seeds
-from theory._theorem import Assumption, ProofStep, StepResult, Theorem
+from theory._report import Looseness, Report, Verdict, adjusted
+from theory._theorem import Assumption, ProofStep, StepResult, Theorem, falsify, judge, looseness
 from theory._tickets import AbstractTicketClaim, fewer
+from theory._trials import trial_seeds
 
 __all__ = [
     "AbstractClaim",

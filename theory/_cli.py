@@ -19,7 +19,7 @@ from rich.progress import Progress
 
 import theory
 from theory._claim import AbstractClaim, setting
-from theory._falsify import Looseness, Report, Verdict, adjusted
+from theory._report import Looseness, Report, Verdict, adjusted
 from theory._theorem import StepResult, Theorem, check_all
 
 __all__ = ["run"]

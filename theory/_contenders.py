@@ -174,7 +174,7 @@ def _class_of(paper: str) -> Any:
 
 def _as_graph(setting: Setting) -> tuple[Any, dict[str, Any]]:
     """The target as a network of steps."""
-    from strongticket.models.graph_target import GraphTarget
+    from strongticket.models.targets import GraphTarget
 
     return GraphTarget.from_target(setting.target), {}
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from strongticket.constructions import Construction
     from strongticket.constructions._graph import AbstractGraphConstruction
     from strongticket.models.graph import Graph
-    from strongticket.models.graph_target import GraphTarget
+    from strongticket.models.targets import GraphTarget
 
 __all__ = ["COEFFICIENTS", "NETWORKS", "GraphTicketClaim", "draw_target", "network"]
 
@@ -64,8 +64,7 @@ def _circulant() -> Graph:
 
 
 def _group() -> Graph:
-    from strongticket.models.bases import GroupConvolution
-    from strongticket.models.bases_group import dihedral
+    from strongticket.models.bases import GroupConvolution, dihedral
     from strongticket.models.graph import Affine, Rectify
 
     basis = GroupConvolution(dihedral(3))
@@ -134,7 +133,7 @@ def draw_target(name: str, kind: str, seed: int) -> GraphTarget:
     """
     from strongticket.constructions._graph_layers import layer_norm
     from strongticket.models.graph import Graph
-    from strongticket.models.graph_target import GraphTarget
+    from strongticket.models.targets import GraphTarget
 
     graph, weights = network(name), {}
     for step in graph.affine:

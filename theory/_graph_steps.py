@@ -11,8 +11,16 @@ import numpy.typing as npt
 import sympy
 
 from strongticket import bounds
-from strongticket.models.bases import AbstractBasis, Circulant, Convolution, GroupConvolution, Pointwise, Sets
-from strongticket.models.bases_group import dihedral, symmetric
+from strongticket.models.bases import (
+    AbstractBasis,
+    Circulant,
+    Convolution,
+    GroupConvolution,
+    Pointwise,
+    Sets,
+    dihedral,
+    symmetric,
+)
 from theory._draws import Draws
 from theory._theorem import ProofStep
 from theory.pensia2020optimal import STEPS as DENSE_STEPS

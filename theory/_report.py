@@ -9,7 +9,7 @@ from typing import Any
 
 from strongticket.statistics import SequentialTest, holm, p_value
 
-__all__ = ["CONFIDENCE", "Report", "Verdict", "adjusted", "verdict"]
+__all__ = ["CONFIDENCE", "Looseness", "Report", "Verdict", "adjusted", "judged", "verdict"]
 
 CONFIDENCE = 0.99
 
@@ -239,3 +239,58 @@ def adjusted(reports: Sequence[Report]) -> tuple[Report, ...]:
     return tuple(
         judged(replace(report, family=len(reports), p_adjusted=p)) for report, p in zip(reports, found, strict=True)
     )
+
+
+@dataclass(frozen=True)
+class Looseness:
+    """Which optimistic twins of a bound trials of this number and level contradict.
+
+    That a twin was not falsified does not mean that it is true: its failures may be more frequent than delta, but not
+    so much that these trials show it; the interval of each row says what they do show.
+
+    Attributes:
+        key: the theorem's key.
+        rows: (factor, report) of each optimistic twin that was run, in increasing order of the factor.
+        largest_not_falsified: largest factor whose trials could have falsified it and did not; 0 when there is none.
+        falsified_at: smallest factor that was falsified; None when the list of factors ended before.
+        ended: why no further factor was tried, where none was falsified.
+    """
+
+    key: str
+    rows: tuple[tuple[float, Report], ...]
+    largest_not_falsified: float
+    falsified_at: float | None
+    ended: str = "the list of factors ended"
+
+    def text(self) -> str:
+        """Return the table for a reader."""
+        lines = [f"{self.key}: the bound divided by a factor; trials that count against it, with 99 % interval"]
+        for factor, report in self.rows:
+            missed = f" ({report.missed} of them missed)" if report.missed and report.judges_construction else ""
+            lines.append(
+                f"  / {factor:<6g} {report.counted:>6} of {report.trials}{missed} "
+                f"[{report.low:.3g}, {report.high:.3g}] (allowed {report.delta:.3g}), p = {report.p_value:.3g}: "
+                f"{report.verdict.name.replace('_', ' ').lower()}; {report.setting}"
+            )
+        report = self.rows[-1][1]
+        most = "at most " if report.sequential else ""
+        trials = f"by {most}{report.planned} trials each at alpha = {report.alpha:g}"
+        if self.falsified_at is None:
+            lines.append(f"  no factor broke it, {trials}: {self.ended} at {self.rows[-1][0]:g}")
+        elif self.largest_not_falsified:
+            lines.append(
+                f"  not falsified up to {self.largest_not_falsified:g}, falsified at {self.falsified_at:g}, {trials}"
+            )
+        else:
+            lines.append(f"  falsified at {self.falsified_at:g}, {trials}; no smaller factor was tried with power")
+        return "\n".join(lines)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the table as JSON values."""
+        return {
+            "key": self.key,
+            "rows": [{"factor": factor, **report.to_json()} for factor, report in self.rows],
+            "largest_not_falsified": self.largest_not_falsified,
+            "falsified_at": self.falsified_at,
+            "ended": self.ended if self.falsified_at is None else "",
+        }

@@ -37,8 +37,8 @@ from strongticket.search import (
     random_source,
 )
 from strongticket.search.graphed import GraphedStep
-from strongticket.search.segmented import SegmentedTopK
-from strongticket.search.updating import Update, update_of
+from strongticket.search.updates.choice import Update, update_of
+from strongticket.search.updates.segmented import SegmentedTopK
 from strongticket.selection import kept_count, largest
 from strongticket.ticket import Source
 
@@ -281,9 +281,9 @@ def _network_rows(benchmark: MaskSearchBenchmark, place: int) -> list[dict[str, 
 
 def _selection_rows(benchmark: MaskSearchBenchmark) -> list[dict[str, Any]]:
     """The mask of one flat layer from its scores, warm, as the search makes it, beside sorting."""
-    from strongticket.search.fused import FusedTopK
     from strongticket.search.layers import Layer
     from strongticket.search.methods import MethodState
+    from strongticket.search.updates.fused import FusedTopK
 
     rows = []
     for size in benchmark.sizes:

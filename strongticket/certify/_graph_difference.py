@@ -16,7 +16,7 @@ from strongticket.certify._matrix import Matrix
 from strongticket.certify._rounding import Floats
 from strongticket.certify.graph_collapse import CollapsedGraph
 from strongticket.models.graph import Graph
-from strongticket.models.graph_target import GraphTarget
+from strongticket.models.targets import GraphTarget
 
 __all__ = ["GraphDifference", "GraphGap", "graph_difference", "halves"]
 

@@ -17,7 +17,7 @@ from strongticket.certify._rounding import UNIT, Floats, gamma, lifted, norm_abo
 from strongticket.certify.certifier import affordable_reach
 from strongticket.certify.report import Report
 from strongticket.models import Target
-from strongticket.models.graph_target import GraphTarget
+from strongticket.models.targets import GraphTarget
 
 __all__ = ["Margins", "margins"]
 

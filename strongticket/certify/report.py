@@ -23,7 +23,7 @@ from strongticket.certify.collapse import collapse
 from strongticket.certify.graph_collapse import collapse_graph
 from strongticket.models import Target
 from strongticket.models.graph import Graph
-from strongticket.models.graph_target import GraphTarget
+from strongticket.models.targets import GraphTarget
 from strongticket.ticket import Ticket
 
 __all__ = ["Comparison", "Method", "Report", "certify", "compare", "examine"]

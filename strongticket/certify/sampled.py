@@ -17,7 +17,7 @@ from strongticket.certify._rounding import Floats
 from strongticket.certify.certifier import Interval, affine, relu
 from strongticket.certify.report import Comparison, compare
 from strongticket.models import Target
-from strongticket.models.graph_target import GraphTarget
+from strongticket.models.targets import GraphTarget
 from strongticket.ticket import Ticket
 
 __all__ = ["attack", "difference_at", "sample"]

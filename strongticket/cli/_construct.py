@@ -145,7 +145,7 @@ def construct_ticket(command: options.Construct, domain: Domain) -> int:
 def _load(command: options.Construct) -> Any:
     if command.method not in GRAPHS:
         return Target.load(command.target)
-    from strongticket.models.graph_target import GraphTarget
+    from strongticket.models.targets import GraphTarget
 
     try:
         return GraphTarget.load(command.target)

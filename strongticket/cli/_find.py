@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, fields, replace
-from pathlib import Path
+from dataclasses import fields, replace
 from typing import Any, Final
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
 
-from strongticket import Ticket, architecture, save
-from strongticket._files import check_writable
+from strongticket import Ticket, architecture
 from strongticket.cli import _options as options
+from strongticket.cli._searching import Images, Places, Plan, check_places, images_of, interrupted, keep
+from strongticket.cli._sweep import find_tickets
 from strongticket.cli.output import emit, epoch_bar
-from strongticket.data import load as load_data
 from strongticket.search import (
     AbstractMethod,
     AbstractTopK,
@@ -33,17 +30,12 @@ from strongticket.search import (
     SignedTopK,
     Threshold,
     find,
-    random_mask,
     search_recipe,
-    with_statistics,
 )
-from strongticket.search.find import first_choice
-from strongticket.ticket import AbstractArchitecture
-from strongticket.training import accuracy, process_group, standardise
-from strongticket.training.log import Log
+from strongticket.training import process_group
 from strongticket.training.parallel import Group
 
-__all__ = ["METHODS", "Images", "Places", "Plan", "check_places", "find_ticket", "images_of", "interrupted", "keep"]
+__all__ = ["METHODS", "find_ticket"]
 
 METHODS: Final[dict[str, type[AbstractMethod]]] = {
     method.key: method
@@ -73,45 +65,12 @@ _LOGIT_RATE: Final = 200.0
 """Learning rate of Bernoulli masks in the comparison of ramanujan2020whats."""
 
 
-@dataclass(frozen=True)
-class Plan:
-    """The network, the recipe with what the command replaces in it, and the recipe's name."""
-
-    network: AbstractArchitecture
-    recipe: SearchRecipe
-    named: str
-
-
-@dataclass(frozen=True)
-class Places:
-    """Where a search writes: files for the ticket and the log, folders for the checkpoint and the event files."""
-
-    out: Path
-    log: Path | None
-    checkpoint: Path | None
-    tensorboard: Path | None
-
-
-@dataclass(frozen=True, eq=False)
-class Images:
-    """A data set as the search sees it, and how it was made from pixels in [0, 1]."""
-
-    train: tuple[Tensor, Tensor]
-    validation: tuple[Tensor, Tensor]
-    test: tuple[Tensor, Tensor]
-    name: str
-    note: str
-    inputs: dict[str, Any]
-
-
 def find_ticket(command: options.Find) -> int:
     """Carry out the command and return its exit status."""
     plan = _plan(command)
     device = _device(command.device)
     if command.seeds or len(command.density) > 1:
-        from strongticket.cli import _sweep
-
-        return _sweep.find_tickets(command, plan, device)
+        return find_tickets(command, plan, device)
     check_places(Places(command.out, command.log, command.checkpoint, command.tensorboard))
     images = images_of(command)
     with process_group(command.device) as group:
@@ -134,17 +93,6 @@ def find_ticket(command: options.Find) -> int:
             return interrupted(command) if group.first else 130
         own = group.device(device) or device
         return _by_the_first(group, lambda: _report(command, plan, images, found, own))
-
-
-def interrupted(command: options.Find, *written: str) -> int:
-    """Say what was written and how to go on, if there is anything to say; else pass the interrupt on."""
-    said = [f"the same command goes on from {command.checkpoint}"] if command.checkpoint is not None else []
-    if written:
-        said.insert(0, f"{', '.join(written)} {'is' if len(written) == 1 else 'are'} written")
-    if not said:
-        raise KeyboardInterrupt
-    print(f"strongticket: interrupted; {'; '.join(said)}", file=sys.stderr)
-    return 130
 
 
 def _by_the_first(group: Group, report: Callable[[], int]) -> int:
@@ -217,89 +165,10 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def check_places(*searches: Places) -> None:
-    """Refuse places that cannot be written, that are taken twice, or that hold something else, before any search."""
-    tickets = {places.out.resolve() for places in searches}
-    for places in searches:
-        check_writable(places.out)
-        if places.log is not None and places.log.resolve() in tickets:
-            raise ValueError(f"--out and --log are both {places.log}; give two files")
-        for name, folder in (("checkpoint", places.checkpoint), ("tensorboard", places.tensorboard)):
-            if folder is not None:
-                if folder.exists() and not folder.is_dir():
-                    raise ValueError(f"--{name} {folder} is a file; give a folder")
-                check_writable(folder / "probe")
-        Log(places.log, places.tensorboard)  # sees whether it could be written
-
-
-def images_of(command: options.Find) -> Images:
-    """Return the data set as the command wants it."""
-    data = load_data(command.data, folder=command.folder, seed=command.seed)
-    pixels = [data.images(part) for part in ("train", "validation", "test")]
-    raw = command.inputs == "raw" or (command.inputs is None and command.data == "digits")
-    channels = (0, *range(2, pixels[0].ndim))
-    said: dict[str, Any] = {"kind": "raw"}
-    if not raw:
-        # a ticket is of use only to who knows what it expects: the file says it
-        mean, std = pixels[0].double().mean(channels), pixels[0].double().std(channels, correction=0)
-        said = {"kind": "standardised", "mean": mean.tolist(), "std": std.tolist()}
-        pixels = list(standardise(*pixels))
-    labels = (data.train.labels, data.validation.labels, data.test.labels)
-    train, validation, test = zip(pixels, labels, strict=True)
-    return Images(train, validation, test, data.name, data.note, said)
-
-
 def _report(command: options.Find, plan: Plan, images: Images, found: Found, device: torch.device) -> int:
     value = keep(command.out, plan, images, found, device)
     emit(command.json, value, "a strong lottery ticket", _rows(value, found.ticket))
     return 0 if value["strict_check"] else 1
-
-
-def keep(out: Path, plan: Plan, images: Images, found: Found, device: torch.device) -> dict[str, Any]:
-    """Test a ticket beside a random mask, write its file and return what there is to say, as JSON."""
-    ticket, recipe = found.ticket, found.recipe
-    control = with_statistics(random_mask(ticket.source, ticket, found.seed), images.train[0])
-    best = found.history[found.best_epoch - 1]
-    value: dict[str, Any] = {
-        "model": ticket.source.architecture.id,
-        "data": images.name,
-        "note": images.note,
-        "inputs": images.inputs,
-        "recipe": plan.named,
-        "paper": recipe.paper,
-        "deviations": recipe.deviations,
-        "method": recipe.method.key,
-        "lr": recipe.lr,
-        "epochs": recipe.epochs,
-        "best_epoch": found.best_epoch,
-        "best_of": _choice(recipe),
-        "seed": found.seed,
-        "validation_accuracy": best.validation_accuracy,
-        "test_accuracy": _accuracy(found.module, images.test, device),
-        "random_mask_accuracy": _accuracy(control.module(), images.test, device),
-    }
-    save(out, ticket, provenance={"command": "find", **value})
-    return value | {
-        "kept": dict(ticket.mask.counts),
-        "density": ticket.mask.density,
-        "strict_check": ticket.matches(found.module),
-        "ticket_digest": ticket.digest,
-        "file": str(out),
-        "bytes": out.stat().st_size,
-    }
-
-
-def _choice(recipe: SearchRecipe) -> str:
-    """Among which epochs the one of the ticket was chosen."""
-    first = first_choice(recipe)
-    if not recipe.keep_best or 1 < first == recipe.epochs:
-        return "the last" + (", where the method comes to its mask" if first > 1 else "")
-    late = f" of those from {first} on, where the density is reached" if first > 1 else ""
-    return f"the best on validation data{late}"
-
-
-def _accuracy(module: nn.Module, test: tuple[Tensor, Tensor], device: torch.device) -> float:
-    return accuracy(module.to(device), *(part.to(device) for part in test))
 
 
 def _rows(value: dict[str, Any], ticket: Ticket) -> list[tuple[str, object]]:

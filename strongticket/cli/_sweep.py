@@ -12,7 +12,7 @@ from typing import Any, Final
 import torch
 
 from strongticket.cli import _options as options
-from strongticket.cli._find import Images, Places, Plan, check_places, images_of, interrupted, keep
+from strongticket.cli._searching import Images, Places, Plan, check_places, images_of, interrupted, keep
 from strongticket.cli.output import emit, epoch_bar
 from strongticket.random import check_seed
 from strongticket.search import Found, find, find_many

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, final
+from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,8 @@ from strongticket.constructions._construction import LayerReport, Plan, Progress
 from strongticket.constructions._copies import Hidden, Intercept, cancel_intercepts, traits_of
 from strongticket.constructions._gadget import (
     TOGETHER,
+    Choice,
+    HalfInputs,
     LayerPair,
     Pool,
     assign_column_aware,
@@ -28,9 +30,6 @@ from strongticket.constructions._grid import Grid
 from strongticket.models import MLP, Layer, Target
 from strongticket.ticket import Init, Mask, Source
 
-if TYPE_CHECKING:
-    from strongticket.constructions.burkholz2022most import Burkholz2022Most
-
 __all__ = ["Layout", "Work"]
 
 Integers = NDArray[np.int64]
@@ -43,6 +42,7 @@ class Layout:
 
     Args:
         plan: with the source.
+        halves: inputs of each layer of the target, those of the first cut into halves.
         scales: weights of layer i of the target are met by numbers uniform on +-2^scales[i].
         contraction: weights into the first layer are at most 2^-contraction.
         hidden: hidden layers of the source, but the first.
@@ -50,6 +50,7 @@ class Layout:
     """
 
     plan: Plan
+    halves: tuple[HalfInputs, ...]
     scales: tuple[int, ...]
     contraction: int
     hidden: tuple[Hidden, ...]
@@ -58,18 +59,18 @@ class Layout:
     @classmethod
     def of(
         cls,
-        method: Burkholz2022Most,
         target: Target,
+        seed: int,
+        *,
+        halves: tuple[HalfInputs, ...],
         scales: tuple[int, ...],
+        contraction: int,
         tolerances: list[float],
         items: list[int],
     ) -> Layout:
         mlp, layers = target.architecture, target.layers
         traits = traits_of(mlp.activation)
-        size = max(abs(method.domain.low), abs(method.domain.high))
-        contraction = traits.contraction(max(size, 1.0), tolerances[0])
-        halves = method.halves(0, target)
-        candidates = len(halves) * items[0] + spare_neurons(items[0])
+        candidates = len(halves[0]) * items[0] + spare_neurons(items[0])
         intercept = None
         if traits.intercept:
             # entries of a row that are kept: at most half of them, of variance 1/3, and twice what the weights sum to
@@ -84,16 +85,16 @@ class Layout:
         biased = mlp.bias and not traits.intercept
         source = MLP((*sizes, mlp.sizes[-1]), biased, mlp.activation)
         rows = [h.neurons * h.copies for h in hidden] + [mlp.sizes[-1]]
-        columns = [len(method.halves(i, target)) for i in range(len(layers))]
+        columns = [len(each) for each in halves]
         columns[0] += intercept is not None
         plan = Plan(
-            Source(source, method.seed, _init(source, scales, contraction, traits.slope)),
+            Source(source, seed, _init(source, scales, contraction, traits.slope)),
             tuple(tolerances),
             tuple(items),
             tuple(a * b for a, b in zip(rows, columns, strict=True)),
-            (2 if halves.signed else 1, *(1 for _ in layers[1:])),
+            (2 if halves[0].signed else 1, *(1 for _ in layers[1:])),
         )
-        return cls(plan, scales, contraction, hidden, intercept)
+        return cls(plan, halves, scales, contraction, hidden, intercept)
 
 
 def _init(source: MLP, scales: Sequence[int], contraction: int, slope: float) -> Init:
@@ -107,12 +108,21 @@ def _init(source: MLP, scales: Sequence[int], contraction: int, slope: float) ->
 
 @final
 class Work:
-    """One construction under way: layers are solved from the last to the first."""
+    """One construction under way: layers are solved from the last to the first.
 
-    def __init__(self, method: Burkholz2022Most, layout: Layout, target: Target, progress: Progress | None) -> None:
-        self.method, self.layout, self.target, self.progress = method, layout, target, progress
+    Args:
+        layout: where everything is in the source.
+        target: what is built.
+        choice: the solver of a tolerance.
+        progress: called with ("weights", problems done, problems in all).
+    """
+
+    def __init__(
+        self, layout: Layout, target: Target, choice: Callable[[int], Choice], progress: Progress | None
+    ) -> None:
+        self.layout, self.target, self.choice, self.progress = layout, target, choice, progress
         # the integers of a source do not depend on its scales: all problems are in units of their layers
-        self.source = Source(layout.plan.source.architecture, method.seed, Init("uniform23"))
+        self.source = Source(layout.plan.source.architecture, layout.plan.source.seed, Init("uniform23"))
         self.kept: dict[str, NDArray[np.bool_]] = {}
         self.pair: Mask | None = None
         self.used = np.ones(target.architecture.sizes[-1], dtype=bool)  # neurons of the layer at hand
@@ -139,7 +149,7 @@ class Work:
             loss[-1] = pool.u.shape[1] << 22  # constants are rounded to units of 2^-23, by half a unit
         kept = np.zeros(self.source.shapes[name], dtype=bool)
         errors = np.empty(targets.shape, dtype=np.int64)
-        choose = self.method.choice(max(tolerance - int(loss[-1]), 0))
+        choose = self.choice(max(tolerance - int(loss[-1]), 0))
         step = rows_at_once(8 * len(pool.u) * min(pool.u.shape[1], TOGETHER))
         for start in range(0, len(rows), step):
             here = rows[start : start + step]
@@ -158,9 +168,9 @@ class Work:
 
     def first_pair(self) -> None:
         """Solve the first two layers of the source, which become the first of the target."""
-        method, layout = self.method, self.layout
+        layout = self.layout
         traits, intercept = traits_of(self.target.architecture.activation), layout.intercept
-        halves, grid = method.halves(0, self.target), Grid(layout.scales[0] - 46)
+        halves, grid = layout.halves[0], Grid(layout.scales[0] - 46)
         pair = LayerPair(self.source, 0, halves)
         clock = time.perf_counter()
         pool = assign_column_aware(pair, layout.plan.items[0])
@@ -169,7 +179,7 @@ class Work:
         tolerance = grid.tolerance(layout.plan.weight_eps[0] / fold)
         targets = self._targets(0, grid, fold)
         rest = np.zeros(len(targets), dtype=np.int64)  # what is left of the intercepts
-        choose = method.choice(tolerance)
+        choose = self.choice(tolerance)
         unit = Grid(layout.scales[0] + layout.contraction - round(math.log2(traits.slope)) - 24)  # halves of weights
         bias = self.target.layers[0].bias
         wanted = np.zeros(len(rest)) if bias is None else np.repeat(bias, len(rest) // len(bias))
@@ -184,7 +194,7 @@ class Work:
                 chosen, errors[rows] = prune_rows(v[rows], pool, targets[here][rows], tolerance, choose, seconds)
                 if intercept is not None:
                     aim = np.rint(np.ldexp(wanted[here][rows], -unit.exponent)).astype(np.int64)
-                    left = cancel_intercepts(v[rows], chosen, aim, intercept, method.choice(fine), seconds)
+                    left = cancel_intercepts(v[rows], chosen, aim, intercept, self.choice(fine), seconds)
                     rest[np.arange(len(rest))[here][rows]] = left
                 kept[rows] = chosen
             return kept, errors
@@ -210,7 +220,7 @@ class Work:
         layer = self.target.layers[index]
         folded = Layer(layer.weight / fold, layer.bias)
         copies = self.layout.hidden[index].copies if index < len(self.layout.hidden) else 1
-        return np.repeat(grid.wanted(self.method.halves(index, self.target), folded), copies, axis=0)
+        return np.repeat(grid.wanted(self.layout.halves[index], folded), copies, axis=0)
 
     def _tell(self, part: int, whole: int, index: int) -> None:
         """Report progress: part of the whole of layer index, after all layers above it."""
@@ -233,7 +243,7 @@ class Work:
     ) -> None:
         """Take down how a layer went; `late` has the errors of biases that are met apart, on a grid of their own."""
         layer, plan = self.target.layers[index], self.layout.plan
-        halves, copies = self.method.halves(index, self.target), len(self._rows(index)) // layer.weight.shape[0]
+        halves, copies = self.layout.halves[index], len(self._rows(index)) // layer.weight.shape[0]
         failed = grid.unreached(index, halves, _repeated(layer, rows // copies), errors, tolerance)
         failed["row"] = rows[failed["row"]] // copies
         worst, plain = float(grid.upward(errors.max(initial=0).reshape(1))[0]), grid.plain(errors)

@@ -43,7 +43,7 @@ from strongticket.constructions.pensia2020optimal import MOST_ITEMS
 from strongticket.models import Target
 from strongticket.models.bases import Convolution, Pointwise
 from strongticket.models.graph import Add, Graph
-from strongticket.models.graph_target import GraphTarget
+from strongticket.models.targets import GraphTarget
 from strongticket.ticket import Init, Mask, Source, Ticket
 
 __all__ = ["AbstractGraphConstruction", "graph_target"]

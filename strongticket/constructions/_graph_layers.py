@@ -17,7 +17,7 @@ from strongticket.constructions._gadget import AbstractPair, HalfInputs
 from strongticket.models import Layer
 from strongticket.models.bases import AbstractBasis
 from strongticket.models.graph import Add, Affine, Graph
-from strongticket.models.graph_target import GraphTarget
+from strongticket.models.targets import GraphTarget
 from strongticket.ticket import Source
 
 __all__ = ["Coefficients", "GraphPair", "coefficients", "layer_norm", "network_error", "tolerance_for"]

@@ -19,7 +19,7 @@ from strongticket.constructions._construction import Construction
 from strongticket.constructions._graph import AbstractGraphConstruction, graph_target
 from strongticket.models import Target
 from strongticket.models.graph import Graph
-from strongticket.models.graph_target import GraphTarget
+from strongticket.models.targets import GraphTarget
 
 __all__ = ["Burkholz2022Convolutional", "construct"]
 

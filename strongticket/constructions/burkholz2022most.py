@@ -132,7 +132,7 @@ class Burkholz2022Most(AbstractConstruction):
         Raises:
             HypothesisError: see `plan`.
         """
-        work = Work(self, self._layout(target), target, progress)
+        work = Work(self._layout(target), target, self.choice, progress)
         for index in range(len(target.layers) - 1, 0, -1):
             work.plain_layer(index)
         work.first_pair()
@@ -173,11 +173,22 @@ class Burkholz2022Most(AbstractConstruction):
                     f"a tolerance of {eps:.3g} for the weights of layer {i} is finer than sums of random weights can "
                     f"tell, which are multiples of {finest / 2:.3g}; the finest is {finest:.3g}"
                 )
-        self._check_curved(target, scales[0], tolerances[0])
-        return Layout.of(self, target, scales, tolerances, items)
+        return Layout.of(
+            target,
+            self.seed,
+            halves=tuple(self.halves(i, target) for i in range(len(target.layers))),
+            scales=scales,
+            contraction=self._contraction(target, scales[0], tolerances[0]),
+            tolerances=tolerances,
+            items=items,
+        )
 
-    def _check_curved(self, target: Target, scale: int, eps: float) -> None:
-        """Refuse a domain or a tolerance for which the nearly linear part of tanh or the sigmoid is too small."""
+    def _contraction(self, target: Target, scale: int, eps: float) -> int:
+        """Return k: weights of at most 2^-k into the first layer keep it where tanh or the sigmoid is nearly linear.
+
+        Raises:
+            HypothesisError: a domain or a tolerance for which that part is too small.
+        """
         traits = traits_of(target.architecture.activation)
         size = max(abs(self.domain.low), abs(self.domain.high), 1.0)
         contraction = traits.contraction(size, eps)
@@ -193,6 +204,7 @@ class Burkholz2022Most(AbstractConstruction):
                 f"a tolerance of {eps:.3g} is finer than what cancels the sigmoid at 0 can tell; for inputs up to "
                 f"{size:.3g} and the largest weight 2^{scale} of layer 0 the finest is {finest:.3g}"
             )
+        return contraction
 
     def _sizes(self, target: Target, scales: Sequence[int]) -> tuple[list[float], list[int]]:
         """Return the tolerance and the candidates of each layer: from the last to the first, as each layer's problems

@@ -18,7 +18,7 @@ from strongticket.constructions._construction import Construction
 from strongticket.constructions._graph import AbstractGraphConstruction, graph_target, only_convolutions, plain_chain
 from strongticket.models import Target
 from strongticket.models.graph import Graph
-from strongticket.models.graph_target import GraphTarget
+from strongticket.models.targets import GraphTarget
 
 __all__ = ["DaCunha2022Proving", "construct"]
 

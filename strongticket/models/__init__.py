@@ -2,7 +2,6 @@
 
 from strongticket.models.activations import Sign, sign
 from strongticket.models.attention import Attention, AttentionModule
-from strongticket.models.attention_target import AttentionTarget, MergedHead
 from strongticket.models.bases import (
     AbstractBasis,
     Circulant,
@@ -26,14 +25,12 @@ from strongticket.models.graph import (
     Pad,
     Rectify,
 )
-from strongticket.models.graph_target import GraphTarget
 from strongticket.models.mlp import MLP
 from strongticket.models.modules import ModuleArchitecture
 from strongticket.models.names import architecture, register
 from strongticket.models.residual import CifarResNet, ResNet
 from strongticket.models.sparse import sparse_module
-from strongticket.models.target import Layer, Target
-from strongticket.models.target_files import load_target
+from strongticket.models.targets import AttentionTarget, GraphTarget, Layer, MergedHead, Target, load_target
 from strongticket.models.transformer import PatchTransformer, TokenTransformer
 
 __all__ = [

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from strongticket.models.mlp import MLP, check_rectified
-from strongticket.models.target import Target
+from strongticket.models.targets import Target
 from strongticket.ticket import Ticket
 
 __all__ = [

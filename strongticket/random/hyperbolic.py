@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, final
 import numpy as np
 from numpy.typing import NDArray
 
-from strongticket.random.laws import AbstractLaw
+from strongticket.random.abstract import AbstractLaw
 
 if TYPE_CHECKING:
     import torch

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Final, final
 import numpy as np
 from numpy.typing import NDArray
 
-from strongticket.random.laws import UNIFORM23, AbstractLaw
+from strongticket.random.abstract import AbstractLaw
+from strongticket.random.standard import UNIFORM23
 
 if TYPE_CHECKING:
     import torch

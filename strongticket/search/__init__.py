@@ -21,8 +21,9 @@ from strongticket.search.methods import (
     SignedTopK,
     Threshold,
 )
+from strongticket.search.optimiser import ScoreOptimiser
 from strongticket.search.recipes import SEARCH_RECIPES, SearchRecipe, search_recipe
-from strongticket.search.searcher import ScoreOptimiser, Searcher
+from strongticket.search.searcher import Searcher
 from strongticket.search.translate import PublishedInit, translate_init, translate_prune_rate
 
 __all__ = [

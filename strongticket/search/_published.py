@@ -20,7 +20,7 @@ from strongticket.search.methods import (
     SignedSupermask,
     Threshold,
 )
-from strongticket.search.searcher import ScoreOptimiser
+from strongticket.search.optimiser import ScoreOptimiser
 
 __all__ = ["published"]
 

@@ -14,7 +14,7 @@ from strongticket.search.methods import (
     GemMiner,
     Multicoated,
 )
-from strongticket.search.searcher import ScoreOptimiser
+from strongticket.search.optimiser import ScoreOptimiser
 from strongticket.ticket import AbstractArchitecture, Source
 from strongticket.training.recipe import AbstractRecipe
 

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from strongticket.search.fused import FusedTopK
 from strongticket.search.layers import Layer
 from strongticket.search.methods import AbstractTopK, EdgePopup, MethodState
 from strongticket.search.recipes import SearchRecipe
+from strongticket.search.updates.fused import FusedTopK
 
 __all__ = ["EachOwn", "FusedRows", "PlainRows", "largest_rows"]
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from strongticket.search.searcher import Searcher
-from strongticket.search.segmented import SegmentedTopK
+from strongticket.search.updates.segmented import SegmentedTopK
 
 __all__ = ["GraphedStep"]
 

@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from strongticket.search._published import published
 from strongticket.search._recipe import SearchRecipe
-from strongticket.search.searcher import ScoreOptimiser
+from strongticket.search.optimiser import ScoreOptimiser
 
 __all__ = ["SEARCH_RECIPES", "SearchRecipe", "search_recipe"]
 

@@ -13,8 +13,8 @@ import copy
 import math
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,41 +31,15 @@ from strongticket.search.methods import (
     MethodState,
     Multicoated,
 )
-from strongticket.search.plain import PlainUpdate
+from strongticket.search.optimiser import ScoreOptimiser
 from strongticket.search.redraws import redrawn
-from strongticket.search.segmented import SegmentedTopK
 from strongticket.search.units import Unit, units_of
-from strongticket.search.updating import Update, update_of
+from strongticket.search.updates.choice import Update, update_of
+from strongticket.search.updates.plain import PlainUpdate
+from strongticket.search.updates.segmented import SegmentedTopK
 from strongticket.ticket import Mask, Source, Ticket
 
 __all__ = ["ScoreOptimiser", "Searcher"]
-
-
-@dataclass(frozen=True)
-class ScoreOptimiser:
-    """How scores move along their slopes.
-
-    Attributes:
-        name: "sgd", "adam" or "rmsprop" (torch's defaults but for what is said here).
-        momentum: of SGD.
-        nesterov: of SGD.
-        weight_decay: added to the slope, weight_decay * S (of every optimiser; not decoupled).
-    """
-
-    name: Literal["sgd", "adam", "rmsprop"] = "sgd"
-    momentum: float = 0.9
-    nesterov: bool = False
-    weight_decay: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.name not in ("sgd", "adam", "rmsprop"):
-            raise ValueError(f"expected optimiser 'sgd', 'adam' or 'rmsprop', got {self.name!r}")
-        if not 0 <= self.momentum < 1 or not 0 <= self.weight_decay < math.inf:
-            raise ValueError(
-                f"expected momentum in [0, 1) and weight_decay >= 0, got {self.momentum} and {self.weight_decay}"
-            )
-        if self.nesterov and (self.momentum == 0 or self.name != "sgd"):
-            raise ValueError("nesterov needs SGD with a momentum above 0")
 
 
 class Searcher:

@@ -45,10 +45,10 @@ from strongticket.models.bases import (
     MatrixBasis,
     Pointwise,
     Sets,
+    dihedral,
 )
-from strongticket.models.bases_group import dihedral
 from strongticket.models.graph import AbstractStep, Add, Affine, AveragePool, Flatten, Graph, MaxPool, Pad, Rectify
-from strongticket.models.graph_target import GraphTarget
+from strongticket.models.targets import GraphTarget
 from strongticket.ticket import Init, Mask, Source, Ticket
 
 METHODS = (DifferenceIntervals(), OperatorNorms(), Hybrid())

@@ -21,8 +21,8 @@ from strongticket.models.bases import (
     MatrixBasis,
     Pointwise,
     Sets,
+    dihedral,
 )
-from strongticket.models.bases_group import dihedral
 
 
 def written_out(basis: AbstractBasis, weight: np.ndarray, groups: int = 1, absolute: bool = False) -> np.ndarray:

@@ -16,7 +16,7 @@ from strongticket.cli._construct import GRAPHS, METHODS, QUANTISED
 from strongticket.cli._options import Construct
 from strongticket.constructions import Burkholz2022Most
 from strongticket.models import MLP
-from strongticket.models.graph_target import GraphTarget
+from strongticket.models.targets import GraphTarget
 from strongticket.testing import check_ticket
 
 OPTIONS = {

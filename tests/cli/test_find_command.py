@@ -104,7 +104,7 @@ def test_test_data_are_read_once_by_the_ticket_and_once_by_its_control(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import strongticket.data
-    from strongticket.cli import _find
+    from strongticket.cli import _searching
 
     test, seen = strongticket.data.load("digits").test.labels, []
 
@@ -112,7 +112,7 @@ def test_test_data_are_read_once_by_the_ticket_and_once_by_its_control(
         seen.append(torch.equal(labels, test))
         return 0.5
 
-    monkeypatch.setattr(_find, "accuracy", watching)
+    monkeypatch.setattr(_searching, "accuracy", watching)
     assert as_json(capsys, *DIGITS, "--epochs", "2")["test_accuracy"] == 0.5
     assert seen == [True, True]
 
@@ -238,7 +238,7 @@ def test_methods_without_weight_decay_are_searched_without(key: str) -> None:
 
 
 def test_it_is_said_how_the_epoch_was_chosen(capsys: pytest.CaptureFixture[str]) -> None:
-    from strongticket.cli._find import _choice
+    from strongticket.cli._searching import _choice
 
     digits = search_recipe("digits").changed(epochs=10)
     for method, said in (

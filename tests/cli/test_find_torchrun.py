@@ -16,10 +16,10 @@ from strongticket.ticketfile import load
 WATCHED = """
 import os, sys
 from pathlib import Path
-from strongticket.cli import _find, main
+from strongticket.cli import _find, _searching, main
 from strongticket.training.checkpoint import digest
 
-find, save = _find.find, _find.save
+find, save = _find.find, _searching.save
 
 def watching(*arguments, **options):
     found = find(*arguments, **options)
@@ -35,7 +35,7 @@ def saving(path, *arguments, **options):
     save(path, *arguments, **options)
 
 import torch
-_find.find, _find.save = watching, saving
+_find.find, _searching.save = watching, saving
 sys.exit(main([word for word in sys.argv[1:] if word != "--fail"]))
 """
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]

@@ -28,10 +28,9 @@ from strongticket.constructions import (
 from strongticket.constructions._gadget import HalfInputs, LayerPair, assign_column_aware, neurons_needed, windows
 from strongticket.constructions._graph_layers import constant_element, layer_norm, network_error
 from strongticket.models import MLP, Target
-from strongticket.models.bases import Circulant, Convolution, GroupConvolution, MatrixBasis, Pointwise, Sets
-from strongticket.models.bases_group import dihedral
+from strongticket.models.bases import Circulant, Convolution, GroupConvolution, MatrixBasis, Pointwise, Sets, dihedral
 from strongticket.models.graph import Add, Affine, AveragePool, Flatten, Graph, MaxPool, Pad, Rectify
-from strongticket.models.graph_target import GraphTarget
+from strongticket.models.targets import GraphTarget
 from strongticket.ticket import Source
 from strongticket.ticketfile import dumps, loads
 

@@ -20,8 +20,9 @@ from strongticket.models.bases import (
     Pointwise,
     Sets,
     basis,
+    dihedral,
+    symmetric,
 )
-from strongticket.models.bases_group import dihedral, symmetric
 
 KLEIN = ((0, 1, 2, 3), (1, 0, 3, 2), (2, 3, 0, 1), (3, 2, 1, 0))
 

@@ -31,9 +31,8 @@ from strongticket.models import (
     architecture,
     sparse_module,
 )
-from strongticket.models.bases import AbstractBasis
-from strongticket.models.bases_group import dihedral
-from strongticket.models.graph_steps import AbstractStep
+from strongticket.models.bases import AbstractBasis, dihedral
+from strongticket.models.graph.steps import AbstractStep
 from strongticket.ticket import Mask, Source, Ticket
 from strongticket.ticketfile import dumps, loads
 

@@ -24,7 +24,7 @@ from strongticket.search import (
     random_source,
 )
 from strongticket.search import searcher as searcher_module
-from strongticket.search.segmented import SegmentedTopK
+from strongticket.search.updates.segmented import SegmentedTopK
 
 METHODS: list[AbstractMethod] = [
     EdgePopup(0.4),

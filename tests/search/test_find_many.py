@@ -20,8 +20,8 @@ from strongticket.search import Bernoulli, EdgePopup
 from strongticket.search._rows import FusedRows, PlainRows, largest_rows
 from strongticket.search.find import Found, find
 from strongticket.search.many import find_many
+from strongticket.search.optimiser import ScoreOptimiser
 from strongticket.search.recipes import search_recipe
-from strongticket.search.searcher import ScoreOptimiser
 from strongticket.selection import kept_count, largest
 from strongticket.ticket import AbstractArchitecture
 from strongticket.training import Checkpoint, CheckpointError, TrainingError, accuracy

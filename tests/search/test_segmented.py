@@ -24,18 +24,18 @@ from strongticket.search import (
     Searcher,
     SignedSupermask,
     random_source,
-    updating,
 )
-from strongticket.search.flat import keep_largest
-from strongticket.search.fused import FusedTopK
-from strongticket.search.fused_rest import FusedCoats, FusedThresholds
 from strongticket.search.graphed import GraphedStep
 from strongticket.search.layers import Layer
 from strongticket.search.methods import CubicRamp, Frozen, MethodState, Threshold
-from strongticket.search.plain import PlainUpdate
 from strongticket.search.redraws import redrawn
-from strongticket.search.segmented import SegmentedTopK
-from strongticket.search.updating import update_of
+from strongticket.search.updates import choice
+from strongticket.search.updates.choice import update_of
+from strongticket.search.updates.flat import keep_largest
+from strongticket.search.updates.fused import FusedTopK
+from strongticket.search.updates.fused_rest import FusedCoats, FusedThresholds
+from strongticket.search.updates.plain import PlainUpdate
+from strongticket.search.updates.segmented import SegmentedTopK
 
 SIZES = (300, 77, 10, 5)
 
@@ -336,7 +336,7 @@ def test_a_whole_search_in_flat_buffers(method: AbstractTopK, monkeypatch: pytes
             weight_decay=how.weight_decay, engine="torch",
         )  # fmt: skip
 
-    monkeypatch.setattr(updating, "_fast", flat)
+    monkeypatch.setattr(choice, "_fast", flat)
     source = random_source(MLP((20, 70, 4), bias=True), 1)
     how = ScoreOptimiser(momentum=0.5, weight_decay=2**-10)
     mine, plain = (Searcher(source, method, seed=2, optimiser=how, fused=fused) for fused in (True, False))

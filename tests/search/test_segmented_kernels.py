@@ -20,8 +20,8 @@ from strongticket.search import AbstractTopK, Biprop, EdgePopup, IteRand, Search
 from strongticket.search.graphed import GraphedStep
 from strongticket.search.layers import Layer
 from strongticket.search.methods import MethodState
-from strongticket.search.plain import PlainUpdate
-from strongticket.search.segmented import SegmentedTopK
+from strongticket.search.updates.plain import PlainUpdate
+from strongticket.search.updates.segmented import SegmentedTopK
 from strongticket.selection import kept_count
 
 # Every step is compared with a stable sort, and scores and momenta with those of the torch engine, bit for bit.
@@ -30,11 +30,11 @@ import json, math
 import numpy as np
 import torch
 from strongticket.search import Biprop, EdgePopup
-from strongticket.search import flat_triton
-from strongticket.search.flat_triton import Grain
+from strongticket.search.updates import flat_triton
+from strongticket.search.updates.flat_triton import Grain
 from strongticket.search.layers import Layer
 from strongticket.search.methods import MethodState
-from strongticket.search.segmented import SegmentedTopK
+from strongticket.search.updates.segmented import SegmentedTopK
 
 torch.set_num_threads(1)
 np.seterr(all="ignore")  # NaN and infinite scores are a case
@@ -198,7 +198,7 @@ def test_kernels_compile_for_sm_90(
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from strongticket.search import _segmented_kernels
+    from strongticket.search.updates import _segmented_kernels
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     kernel = getattr(_segmented_kernels, name)

@@ -10,7 +10,7 @@ import sympy
 
 import theory
 from theory import Outcome, Verdict
-from theory._falsify import trial_seeds
+from theory._trials import trial_seeds
 
 ABOVE = theory.get("borgs2001phase.first_moment")
 TRANSITION = theory.get("borgs2001phase.transition")

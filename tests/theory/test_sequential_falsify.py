@@ -15,7 +15,9 @@ from strongticket.statistics import Decision, SequentialTest, anytime_interval, 
 from theory import AbstractClaim, Outcome, Report, Tally, Theorem, Trial, Verdict
 from theory.__main__ import main
 from theory._draws import Draws
-from theory._falsify import adjusted, falsify, judge, looks, trial_seeds
+from theory._report import adjusted
+from theory._theorem import falsify, judge
+from theory._trials import looks, trial_seeds
 
 
 class DieClaim(AbstractClaim):

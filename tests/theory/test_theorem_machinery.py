@@ -15,7 +15,8 @@ import theory
 from strongticket.statistics import interval, p_value
 from theory import AbstractClaim, Outcome, ProofStep, Theorem, Trial, Verdict
 from theory._draws import Draws
-from theory._falsify import trial_seeds, verdict
+from theory._report import verdict
+from theory._trials import trial_seeds
 
 
 class CoinClaim(AbstractClaim):

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["MAX_DIMENSIONS", "MAX_SIDE", "AbstractBasis", "mix", "sides"]
+__all__ = ["MAX_DIMENSIONS", "MAX_SIDE", "AbstractBasis", "by", "mix", "sides"]
 
 MAX_SIDE = 1 << 20
 """The largest number that a size of a basis may be."""
@@ -117,3 +117,8 @@ def mix(
     rows = weight.reshape(groups, outputs // groups, math.prod(weight.shape[1:]))
     columns = parts.reshape(batch, groups, rows.shape[2], parts.shape[3])
     return torch.matmul(rows, columns).reshape(batch, outputs, parts.shape[3])
+
+
+def by(numbers: Sequence[int]) -> str:
+    """Write sizes as ids do: 28x28."""
+    return "x".join(map(str, numbers))

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from strongticket.models._graph_builder import Builder, Value
-from strongticket.models.graph import Graph, GraphLayer, GraphModule
-from strongticket.models.graph_steps import AveragePool, MaxPool
+from strongticket.models.graph._builder import Builder, Value
+from strongticket.models.graph.network import Graph, GraphLayer, GraphModule
+from strongticket.models.graph.steps import AveragePool, MaxPool
 
 __all__ = ["read_module"]
 

@@ -93,7 +93,7 @@ class FusedTopK:
         nesterov: bool,
         weight_decay: float,
     ) -> None:
-        from strongticket.search import _kernels
+        from strongticket.search.updates import _kernels
 
         self._kernels = _kernels
         sizes = [layer.size for layer in layers]

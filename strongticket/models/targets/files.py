@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 
-from strongticket.models._target_file import read_numbers
-from strongticket.models.attention_target import AttentionTarget
-from strongticket.models.graph_target import GraphTarget
-from strongticket.models.target import Target
+from strongticket.models.targets._numbers import read_numbers
+from strongticket.models.targets.attention import AttentionTarget
+from strongticket.models.targets.graph import GraphTarget
+from strongticket.models.targets.mlp import Target
 
 __all__ = ["load_target"]
 

@@ -14,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from strongticket.models._target_file import (
+from strongticket.models.attention import EMBEDDING, POSITIONS, Attention, AttentionModule
+from strongticket.models.targets._numbers import (
     check_undamaged,
     checked,
     exact,
@@ -22,7 +23,6 @@ from strongticket.models._target_file import (
     read_numbers,
     write_numbers,
 )
-from strongticket.models.attention import EMBEDDING, POSITIONS, Attention, AttentionModule
 
 __all__ = ["AttentionTarget", "MergedHead"]
 

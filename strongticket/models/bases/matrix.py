@@ -16,7 +16,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from strongticket.models._basis import AbstractBasis, mix, sides
+from strongticket.models.bases.abstract import AbstractBasis, mix, sides
 
 __all__ = ["MAX_ENTRIES", "MatrixBasis"]
 

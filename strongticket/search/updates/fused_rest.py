@@ -10,8 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from strongticket.search.fused import Segment
 from strongticket.search.methods import GemMiner, SignedSupermask, Threshold
+from strongticket.search.updates.fused import Segment
 
 if TYPE_CHECKING:
     from strongticket.search.layers import Layer
@@ -73,7 +73,7 @@ class FusedCoats:
         nesterov: bool,
         weight_decay: float,
     ) -> None:
-        from strongticket.search import _kernels
+        from strongticket.search.updates import _kernels
 
         self._kernels = _kernels
         self._buffers = _Buffers(scores, weights)
@@ -190,7 +190,7 @@ class FusedThresholds:
         nesterov: bool,
         weight_decay: float,
     ) -> None:
-        from strongticket.search import _kernels
+        from strongticket.search.updates import _kernels
 
         self._kernels, self._layers, self._method, self._state = _kernels, layers, method, state
         self._buffers = _Buffers(scores, weights)

@@ -10,7 +10,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from strongticket.search.flat import AbstractEngine, Flat
+from strongticket.search.updates.flat import AbstractEngine, Flat
 
 __all__ = ["Grain", "TritonEngine"]
 
@@ -53,7 +53,7 @@ class TritonEngine(AbstractEngine):
 
     def __init__(self, flat: Flat, *, absolute: bool, nesterov: bool, grain: Grain | None = None) -> None:
         try:
-            self._kernels: Any = import_module("strongticket.search._segmented_kernels")
+            self._kernels: Any = import_module("strongticket.search.updates._segmented_kernels")
         except ImportError as error:
             raise ImportError("the kernels for GPUs need triton: pip install 'strongticket[triton]'") from error
         if flat.device.type != "cuda" and type(self._kernels.sweep).__name__ != "InterpretedFunction":

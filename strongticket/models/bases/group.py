@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from strongticket.models._basis import AbstractBasis, mix
+from strongticket.models.bases.abstract import AbstractBasis, mix
 
 __all__ = ["MAX_ORDER", "GroupConvolution", "dihedral", "symmetric"]
 
@@ -34,7 +34,7 @@ class GroupConvolution(AbstractBasis):
     It commutes with x[g] -> x[a^-1 g] for every a. Positions are the elements of the group, 0..n-1.
 
     Args:
-        table: table[g][h] is the product g h; see `dihedral` and `symmetric` for some.
+        table: table[g][h] is the product g h; `dihedral` and `symmetric` in `strongticket.models.bases` make some.
 
     Raises:
         ValueError: the table is not that of a group, or has more than 256 elements.

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from strongticket.models._basis import AbstractBasis, sides
+from strongticket.models.bases import AbstractBasis
 from strongticket.models.bases import basis as read_basis
+from strongticket.models.bases.abstract import sides
 
 __all__ = ["AbstractStep", "Add", "Affine", "AveragePool", "Flatten", "MaxPool", "Pad", "Rectify", "read_step"]
 

@@ -1,4 +1,4 @@
-"""Networks of linear layers in a basis, ReLU, pools and residual sums: what a target or a source can be beyond MLPs."""
+"""A network as steps: the shapes of its weights, its id, its module, and the wide network that its tickets live in."""
 
 from __future__ import annotations
 
@@ -11,38 +11,14 @@ from typing import Final, final
 
 from torch import Tensor, nn
 
-from strongticket.models._basis import sides
 from strongticket.models.bases import Pointwise
+from strongticket.models.bases.abstract import sides
 from strongticket.models.grammar import Family
-from strongticket.models.graph_steps import (
-    MAX_CHANNELS,
-    AbstractStep,
-    Add,
-    Affine,
-    AveragePool,
-    Flatten,
-    MaxPool,
-    Pad,
-    Rectify,
-    read_step,
-)
+from strongticket.models.graph.steps import MAX_CHANNELS, AbstractStep, Affine, Rectify, read_step
 from strongticket.models.modules import check_values
 from strongticket.ticket import AbstractArchitecture
 
-__all__ = [
-    "GRAPHS",
-    "AbstractStep",
-    "Add",
-    "Affine",
-    "AveragePool",
-    "Flatten",
-    "Graph",
-    "GraphLayer",
-    "GraphModule",
-    "MaxPool",
-    "Pad",
-    "Rectify",
-]
+__all__ = ["GRAPHS", "Graph", "GraphLayer", "GraphModule"]
 
 MAX_STEPS: Final = 4096
 
@@ -60,6 +36,7 @@ class Graph(AbstractArchitecture):
         ValueError: a step that does not take what it reads, or whose value is never read.
 
     >>> from strongticket.models.bases import Convolution
+    >>> from strongticket.models.graph import AveragePool, Flatten
     >>> steps = [Affine(Convolution(3, 1, 1, (8, 8)), 1, 4), Rectify(), AveragePool((8, 8)), Flatten()]
     >>> net = Graph((1, 8, 8), (*steps, Affine(Pointwise(), 4, 10, bias=True)))
     >>> net.id

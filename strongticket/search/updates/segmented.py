@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Literal, final
 import torch
 from torch import Tensor
 
-from strongticket.search.flat import AbstractEngine, Flat, TorchEngine
-from strongticket.search.flat_triton import Grain, TritonEngine
+from strongticket.search.updates.flat import AbstractEngine, Flat, TorchEngine
+from strongticket.search.updates.flat_triton import Grain, TritonEngine
 
 if TYPE_CHECKING:
     from strongticket.search.layers import Layer

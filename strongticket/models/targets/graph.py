@@ -12,7 +12,13 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from strongticket.models._target_file import (
+from strongticket.models.bases import Pointwise
+from strongticket.models.grammar import AbstractImageArchitecture
+from strongticket.models.graph import Affine, Graph, GraphModule, Rectify
+from strongticket.models.graph.trace import read_module
+from strongticket.models.mlp import MLP
+from strongticket.models.names import architecture as read_architecture
+from strongticket.models.targets._numbers import (
     check_undamaged,
     exact,
     fitting,
@@ -21,13 +27,7 @@ from strongticket.models._target_file import (
     read_numbers,
     write_numbers,
 )
-from strongticket.models.bases import Pointwise
-from strongticket.models.grammar import AbstractImageArchitecture
-from strongticket.models.graph import Affine, Graph, GraphModule, Rectify
-from strongticket.models.graph_trace import read_module
-from strongticket.models.mlp import MLP
-from strongticket.models.names import architecture as read_architecture
-from strongticket.models.target import Layer, Target
+from strongticket.models.targets.mlp import Layer, Target
 from strongticket.ticket import AbstractArchitecture
 
 __all__ = ["GraphTarget"]

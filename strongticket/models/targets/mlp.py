@@ -16,7 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from strongticket.models._target_file import (
+from strongticket.models.activations import LEAKY_SLOPE, PERCEPTRON_ACTIVATIONS, PerceptronActivation
+from strongticket.models.activations import activation as make_activation
+from strongticket.models.mlp import MLP, MLPModule, linear
+from strongticket.models.targets._numbers import (
     check_undamaged,
     exact,
     fitting,
@@ -25,9 +28,6 @@ from strongticket.models._target_file import (
     read_numbers,
     write_numbers,
 )
-from strongticket.models.activations import LEAKY_SLOPE, PERCEPTRON_ACTIVATIONS, PerceptronActivation
-from strongticket.models.activations import activation as make_activation
-from strongticket.models.mlp import MLP, MLPModule, linear
 
 __all__ = ["Layer", "Target"]
 

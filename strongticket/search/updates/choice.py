@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from strongticket.search.fused import FusedTopK
-from strongticket.search.fused_rest import FusedCoats, FusedThresholds
 from strongticket.search.layers import Layer
 from strongticket.search.methods import (
     AbstractMethod,
@@ -23,11 +21,11 @@ from strongticket.search.methods import (
     SignedSupermask,
     Threshold,
 )
-from strongticket.search.plain import PlainUpdate
-from strongticket.search.segmented import SegmentedTopK
-
-if TYPE_CHECKING:
-    from strongticket.search.searcher import ScoreOptimiser
+from strongticket.search.optimiser import ScoreOptimiser
+from strongticket.search.updates.fused import FusedTopK
+from strongticket.search.updates.fused_rest import FusedCoats, FusedThresholds
+from strongticket.search.updates.plain import PlainUpdate
+from strongticket.search.updates.segmented import SegmentedTopK
 
 __all__ = ["Update", "update_of"]
 

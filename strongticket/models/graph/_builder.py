@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from strongticket.models.bases import AbstractBasis, Convolution, Pointwise
-from strongticket.models.graph import Graph
-from strongticket.models.graph_steps import AbstractStep, Add, Affine, AveragePool, Flatten, MaxPool, Pad, Rectify
+from strongticket.models.graph.network import Graph
+from strongticket.models.graph.steps import AbstractStep, Add, Affine, AveragePool, Flatten, MaxPool, Pad, Rectify
 
 __all__ = ["Builder", "Value", "broad"]
 
