@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import final
 
 import numpy as np
@@ -15,14 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from strongticket.models.attention import EMBEDDING, POSITIONS, Attention, AttentionModule
-from strongticket.models.targets._numbers import (
-    check_undamaged,
-    checked,
-    exact,
-    numbers_digest,
-    read_numbers,
-    write_numbers,
-)
+from strongticket.models.targets._numbers import checked, exact
+from strongticket.models.targets.abstract import AbstractTarget
 
 __all__ = ["AttentionTarget", "MergedHead"]
 
@@ -43,7 +36,7 @@ class MergedHead:
 
 @final
 @dataclass(frozen=True, eq=False)
-class AttentionTarget:
+class AttentionTarget(AbstractTarget):
     """Hold a trained network of attention as numbers.
 
     Args:
@@ -101,25 +94,7 @@ class AttentionTarget:
             FileNotFoundError: no such file.
             ValueError: not such a file, or a damaged one.
         """
-        from strongticket.models.names import architecture
-
-        state, note = read_numbers(path, "a network of attention", "attention-")
-        if not note:
-            raise ValueError(
-                f"{path} is a state dict, which does not say what its network is: use AttentionTarget.from_module"
-            )
-        own = architecture(str(note.get("architecture")))
-        assert isinstance(own, Attention)
-        try:
-            target = cls(own, state)
-        except ValueError as error:
-            raise ValueError(f"{path} is damaged: {error}") from error
-        check_undamaged(path, note, own.id, target.digest)
-        return target
-
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the target as a safetensors file, whole or not at all."""
-        return write_numbers(path, self.architecture, self.weights, self.digest)
+        return cls._saved(path, "a network of attention", "attention-", "AttentionTarget.from_module")
 
     def module(self) -> AttentionModule:
         """Return the target as a network, in the type of its random weights."""
@@ -167,8 +142,3 @@ class AttentionTarget:
                 heads.append(MergedHead(key[keys].T @ query[keys] / np.sqrt(own.key), out[:, values] @ value[values]))
             found.append(tuple(heads))
         return tuple(found)
-
-    @cached_property
-    def digest(self) -> str:
-        """sha256 of the architecture and of every number with its type."""
-        return numbers_digest(self.architecture, self.weights)

@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import final
 
 import torch
@@ -18,15 +17,8 @@ from strongticket.models.graph import Affine, Graph, GraphModule, Rectify
 from strongticket.models.graph.trace import read_module
 from strongticket.models.mlp import MLP
 from strongticket.models.names import architecture as read_architecture
-from strongticket.models.targets._numbers import (
-    check_undamaged,
-    exact,
-    fitting,
-    largest,
-    numbers_digest,
-    read_numbers,
-    write_numbers,
-)
+from strongticket.models.targets._numbers import exact, fitting
+from strongticket.models.targets.abstract import AbstractTarget
 from strongticket.models.targets.mlp import Layer, Target
 from strongticket.ticket import AbstractArchitecture
 
@@ -35,7 +27,7 @@ __all__ = ["GraphTarget"]
 
 @final
 @dataclass(frozen=True, eq=False)
-class GraphTarget:
+class GraphTarget(AbstractTarget):
     """Hold a trained network of steps as numbers: a graph and a finite float32 or float64 value per weight.
 
     Args:
@@ -129,24 +121,8 @@ class GraphTarget:
             FileNotFoundError: no such file.
             ValueError: not a readable target file, or one of an MLP.
         """
-        state, note = read_numbers(path, "a graph", "graph-")
-        if not note:
-            raise ValueError(
-                f"{path} is a state dict, which does not say what its network is: use GraphTarget.from_state with the "
-                "architecture, or GraphTarget.from_module"
-            )
-        own = read_architecture(str(note.get("architecture")))
-        assert isinstance(own, Graph)
-        try:
-            target = cls(own, state)
-        except ValueError as error:
-            raise ValueError(f"{path} is damaged: {error}") from error
-        check_undamaged(path, note, own.id, target.digest)
-        return target
-
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the target as a safetensors file, whole or not at all."""
-        return write_numbers(path, self.architecture, self.weights, self.digest)
+        instead = "GraphTarget.from_state with the architecture, or GraphTarget.from_module"
+        return cls._saved(path, "a graph", "graph-", instead)
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
@@ -162,13 +138,3 @@ class GraphTarget:
         types = {value.dtype for value in self.weights.values()}
         one = self.weights if len(types) == 1 else {n: v.to(torch.float64) for n, v in self.weights.items()}
         return self.architecture.module(one)
-
-    @cached_property
-    def digest(self) -> str:
-        """sha256 of the architecture and of every number with its type."""
-        return numbers_digest(self.architecture, self.weights)
-
-    @property
-    def largest(self) -> float:
-        """The largest absolute weight or bias."""
-        return largest(self.weights)

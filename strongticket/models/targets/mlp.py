@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -19,15 +18,8 @@ from torch import Tensor, nn
 from strongticket.models.activations import LEAKY_SLOPE, PERCEPTRON_ACTIVATIONS, PerceptronActivation
 from strongticket.models.activations import activation as make_activation
 from strongticket.models.mlp import MLP, MLPModule, linear
-from strongticket.models.targets._numbers import (
-    check_undamaged,
-    exact,
-    fitting,
-    largest,
-    numbers_digest,
-    read_numbers,
-    write_numbers,
-)
+from strongticket.models.targets._numbers import check_undamaged, exact, fitting, read_numbers
+from strongticket.models.targets.abstract import AbstractTarget
 
 __all__ = ["Layer", "Target"]
 
@@ -46,7 +38,7 @@ class Layer:
 
 
 @dataclass(frozen=True, eq=False)
-class Target:
+class Target(AbstractTarget):
     """Hold a trained MLP as numbers: an architecture and a finite float32 or float64 value per weight.
 
     Args:
@@ -127,10 +119,6 @@ class Target:
         check_undamaged(path, note, target.architecture.id, target.digest)
         return target
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the target as a safetensors file, whole or not at all."""
-        return write_numbers(path, self.architecture, self.weights, self.digest)
-
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
         """The affine layers in float64, exact, first to last."""
@@ -143,16 +131,6 @@ class Target:
     def module(self) -> nn.Module:
         """Return the target as a network."""
         return self.architecture.module(self.weights)
-
-    @cached_property
-    def digest(self) -> str:
-        """sha256 of the architecture and of every number with its type."""
-        return numbers_digest(self.architecture, self.weights)
-
-    @property
-    def largest(self) -> float:
-        """The largest absolute weight or bias."""
-        return largest(self.weights)
 
 
 def _walk(module: nn.Module, place: str) -> Iterator[tuple[str, nn.Module]]:
