@@ -24,6 +24,7 @@ PartName = Literal[
     "digits-low",
     "digits-high",
     "mnist",
+    "mnist-whole",
     "fashion-mnist",
     "fashion-mnist-14",
     "cifar10",
@@ -69,6 +70,7 @@ PARTS: Final[Mapping[PartName, Part]] = MappingProxyType(
         "digits-low": Part("digits", "0 to 5"),
         "digits-high": Part("digits", "6 to 9"),
         "mnist": Part("mnist"),
+        "mnist-whole": Part("mnist", "nothing held out"),
         "fashion-mnist": Part("fashion-mnist"),
         "fashion-mnist-14": Part("fashion-mnist", "means of 2x2 pixels"),
         "cifar10": Part("cifar10"),
@@ -77,7 +79,8 @@ PARTS: Final[Mapping[PartName, Part]] = MappingProxyType(
     }
 )
 """Halves have as many examples of each class (CIFAR-10: 2,500), a tenth of them for validation; both have the test part
-of the whole."""
+of the whole. In "mnist-whole" the validation examples are among those of training, as in codes that hold nothing out:
+early stops mean nothing there."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +152,9 @@ def weak_part(part: PartName, seed: int) -> WeakData:
     own = PARTS[part]
     whole = weak_data(own.data, seed)
     name = f"{whole.name}, {own.what}" if own.what else whole.name
-    if part.endswith("-14"):
+    if part.endswith("-whole"):
+        made = _nothing_held_out(whole)
+    elif part.endswith("-14"):
         made = _pooled(whole)
     elif part.endswith(("-a", "-b")):
         made = _half(whole, seed, part.endswith("-b"))
@@ -158,6 +163,15 @@ def weak_part(part: PartName, seed: int) -> WeakData:
     else:
         made = whole
     return WeakData(made.train, made.validation, made.test, name)
+
+
+def _nothing_held_out(whole: WeakData) -> WeakData:
+    import torch
+
+    from strongticket.weak import WeakData
+
+    x, y = (torch.cat([whole.train[i], whole.validation[i]]) for i in (0, 1))
+    return WeakData((x, y), whole.validation, whole.test)
 
 
 def _pooled(whole: WeakData) -> WeakData:

@@ -37,7 +37,8 @@ ALT: Final = (
     "mark published accuracies on MNIST. A further panel, when drawn, has accuracy against density for residual nets."
 )
 
-_SQUARES: Final = ("mlp", "quick")
+_SQUARES: Final = ("mlp", "mlp-held-out", "quick")
+_PAIRS: Final = ("mlp-arms", "quick")
 """Presets of panels a and b, the first that is complete."""
 _RESIDUAL: Final = ("paper", "fashion")
 """Presets of panel c, the first that is complete; without any there is no such panel."""
@@ -82,10 +83,10 @@ Runs = Sequence[tuple[Elastic, dict[str, Any]]]
 
 
 def compose(store: Store) -> Any:
-    """Read the presets "mlp" (or "quick") and, where it is complete, "paper" or "fashion" of `elastic`.
+    """Read of `elastic` the presets "mlp", "mlp-arms" (or "quick") and, where complete, "paper" or "fashion".
 
     Raises:
-        MissingRuns: neither mlp nor quick is complete; the message names the command.
+        MissingRuns: not even quick is complete; the message names the command.
     """
     runs = first_complete(Elastic, _SQUARES, store)
     residual: Runs | None = None
@@ -96,7 +97,7 @@ def compose(store: Store) -> Any:
         figure = figure_class(figsize=(PAGE, 0.4 + 2.9 * rows))
         axes = list(figure.subplots(rows, 2, height_ratios=[1.15, 1.0][:rows]).flat)
         _square(axes[0], runs)
-        _arms(axes[1], runs)
+        _arms(axes[1], first_complete(Elastic, _PAIRS, store))
         if residual is None:
             figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower left", ncols=5)
         else:
@@ -129,7 +130,7 @@ def _square(ax: Any, runs: Runs) -> None:
             errors = _ends(runs, arm, source, target)
             dots(ax, errors, row, *_KINDS[arm])
             seen += errors
-            if runs[0][0].data == "mnist":
+            if runs[0][0].data.startswith("mnist"):
                 at = 100 - PUBLISHED[_depth(source), _depth(target)]
                 ax.plot([at], [row], **STAR)
                 seen.append(at)
@@ -144,7 +145,7 @@ def _square(ax: Any, runs: Runs) -> None:
     for arm, words in _GROUPS.items():
         colour, mark = _KINDS[arm]
         ax.plot([], [], mark, color=colour, mfc="white", ms=3, label=words)
-    if runs[0][0].data == "mnist":
+    if runs[0][0].data.startswith("mnist"):
         ax.plot([], [], label="published (table 5)", **STAR)
 
 

@@ -77,7 +77,7 @@ def test_interpolating_is_another_run_of_the_same_density() -> None:
 def test_the_presets_can_be_run_and_pairs_are_there() -> None:
     assert find("elastic") is Elastic
     presets = Elastic.presets()
-    assert list(presets) == ["quick", "blocks", "mlp", "fashion", "paper"]
+    assert list(presets) == ["quick", "blocks", "mlp-held-out", "mlp", "mlp-arms", "fashion", "paper"]
     for runs in presets.values():
         assert len({run.spec.key for run in runs}) == len(runs)
         have = {(run.target, run.seed) for run in runs if run.arm == "imp"}
@@ -118,10 +118,10 @@ def test_the_other_half_of_the_table_is_in_the_paper_preset() -> None:
 
 def test_new_blocks_stand_only_where_something_is_copied() -> None:
     presets = Elastic.presets()
-    for name in ("quick", "mlp", "fashion"):
+    for name in ("quick", "mlp", "mlp-arms", "fashion"):
         assert all(run.arm != NEW_BLOCKS for run in presets[name])
     blocks = set(presets["blocks"])
-    assert {run.arm for run in blocks - set(presets["mlp"]) - set(presets["fashion"])} == {NEW_BLOCKS}
+    assert {run.arm for run in blocks - set(presets["mlp-arms"]) - set(presets["fashion"])} == {NEW_BLOCKS}
     for run in (*presets["blocks"], *presets["paper"]):
         if run.arm == NEW_BLOCKS:
             lengths = [Blocks.of(architecture(name)).lengths for name in (run.source, run.target)]

@@ -196,9 +196,8 @@ def test_elastic_perceptrons_are_as_good_as_the_published_ones() -> None:
     """Table 5 of the paper, its half on MNIST: means of three seeds within 0.3 points, all nine pairs of depths."""
     found: dict[tuple[int, int], list[float]] = {}
     for run, result in kept(Elastic, "mlp"):
-        if run.arm in ("imp", "elastic"):
-            depths = run.source.count("-300"), run.target.count("-300")
-            found.setdefault(depths, []).append(100 * result["rows"][0]["test_at_end"])
+        depths = run.source.count("-300"), run.target.count("-300")
+        found.setdefault(depths, []).append(100 * result["rows"][0]["test_at_end"])
     assert set(found) == set(PUBLISHED)
     for depths, seen in found.items():
         assert len(seen) == 3

@@ -109,7 +109,8 @@ def test_an_epoch_is_what_the_presets_say() -> None:
         return {run.spec.to_json()["params"]["steps"] for run in find(name).presets()[preset]}
 
     assert of("elastic", "paper") == of("pruning_at_start", "paper") == {steps(45_000, 128, 160)}
-    assert of("elastic", "mlp") == {steps(55_000, 128, 40)}
+    assert of("elastic", "mlp") == of("elastic", "mlp-arms") == {steps(60_000, 128, 40)}
+    assert of("elastic", "mlp-held-out") == {steps(55_000, 128, 40)}
     assert of("one_ticket", "paper") == {steps(22_500, 512, 160)}
     assert of("sparse_double_descent", "paper") == {steps(55_000, 128, 160)}
     assert of("imp", "paper") == {50_000}

@@ -247,7 +247,7 @@ def presets_of(name: str, runs: Runs) -> dict[str, list[AbstractExperiment]]:
     """All runs under the name of a preset that the figure reads; fig18 reads two."""
     if name == "fig18_elastic":
         flat = [run for run, _ in runs if run.data == "mnist"]  # type: ignore[attr-defined]
-        return {"mlp": flat, "fashion": [run for run, _ in runs if run not in flat]}
+        return {"mlp": flat, "mlp-arms": flat, "fashion": [run for run, _ in runs if run not in flat]}
     return {"default": [run for run, _ in runs]}
 
 
