@@ -1,4 +1,4 @@
-"""Pruning before training beside its sanity checks: does it find which weights, or only how many of each layer?"""
+"""Pruning before training beside its sanity checks: which weights, or only how many of each layer, were found."""
 
 from __future__ import annotations
 
