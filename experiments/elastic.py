@@ -45,8 +45,8 @@ EVERY: Final[tuple[Arm, ...]] = get_args(Arm)
 NEW_BLOCKS: Final[Arm] = "elastic-snip-copies"
 APART: Final[Arm] = "elastic-apart"
 ARMS: Final[tuple[Arm, ...]] = tuple(arm for arm in EVERY if arm not in (NEW_BLOCKS, APART))
-"""Arms of the presets "quick", "mlp-arms" and "fashion"; `NEW_BLOCKS` has a preset of its own, "blocks", and `APART` is
-in "quick" besides."""
+"""Arms of the presets "quick", "mlp-arms" and "fashion"; `NEW_BLOCKS` has a preset of its own, "blocks", `APART` is in
+"quick" besides, and both are in "paper"."""
 OTHER_DRAW: Final = 1_000_000
 """What is added to the seed of a source that is drawn apart from its target."""
 LEVEL: Final = 10
@@ -90,9 +90,8 @@ class Elastic(AbstractExperiment):
     """Train a ticket of another depth, or one that stands beside it.
 
     All arms of a seed share the trunks of source and target, whose levels are kept as stages (see "imp"). Weights are
-    drawn by seed and name, so that layers which source and target have in common begin from the same weights, and lie
-    closer to each other after training than those of two networks that were drawn apart: barriers along the line
-    between them depend on it. The arm "elastic-apart" has a source of another seed.
+    drawn by seed and name, so that layers which source and target have in common begin from the same weights. Barriers
+    along the line between the trained networks depend on it: the arm "elastic-apart" has a source of another seed.
 
     Args:
         data: what on.

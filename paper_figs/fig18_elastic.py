@@ -38,8 +38,9 @@ ALT: Final = (
 )
 
 _SQUARES: Final = ("mlp", "mlp-held-out", "quick")
+"""Presets of panel a, the first that is complete."""
 _PAIRS: Final = ("mlp-arms", "quick")
-"""Presets of panels a and b, the first that is complete."""
+"""Presets of panel b, the first that is complete: not always of the data set of panel a."""
 _RESIDUAL: Final = ("paper", "fashion")
 """Presets of panel c, the first that is complete; without any there is no such panel."""
 _KINDS: Final[Mapping[Arm, tuple[str, str]]] = {
@@ -83,7 +84,7 @@ Runs = Sequence[tuple[Elastic, dict[str, Any]]]
 
 
 def compose(store: Store) -> Any:
-    """Read of `elastic` the presets "mlp", "mlp-arms" (or "quick") and, where complete, "paper" or "fashion".
+    """Read of `elastic` the first complete preset for each panel: see `_SQUARES`, `_PAIRS` and `_RESIDUAL`.
 
     Raises:
         MissingRuns: not even quick is complete; the message names the command.
@@ -162,7 +163,9 @@ def _arms(ax: Any, runs: Runs) -> None:
     ax.set_yticks(range(len(ticks)), ticks)
     _accuracies(ax, seen, len(ticks) - 0.5)
     seeds = len({run.seed for run, _ in runs})
-    ax.set_title(f"b   {_depth(one.target)} layers, elastic from {_depth(one.source)}; {seeds} seeds")
+    # the runs of panel a may be of another data set
+    data = title_of(one.data).split(",")[0]
+    ax.set_title(f"b   {data}, {_depth(one.target)} layers from {_depth(one.source)}, {seeds} seeds")
 
 
 def _accuracies(ax: Any, errors: Sequence[float], bottom: float) -> None:

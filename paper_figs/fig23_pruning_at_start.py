@@ -28,7 +28,8 @@ CAPTION: Final = (
 ALT: Final = (
     "A panel for each share of weights that is kept, a row for each method, accuracies on an axis of errors. Iterative "
     "pruning lies to the right of its shuffled masks and fresh weights, most where few weights are kept; the methods "
-    "that prune before training lie among theirs. Inverted scores lie far to the left, at chance for SynFlow."
+    "that prune before training lie among theirs, signed GraSP to their left. Inverted scores of SynFlow are at chance "
+    "everywhere, those of the others lie to the left where few weights are kept."
 )
 _LOOKS: Final[Mapping[Check, tuple[str, str]]] = {
     "none": ("C0", "o"),

@@ -128,7 +128,7 @@ def scores(
 
 
 def untied(found: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
-    """Return scores that rank the same weights in the same order, but equal ones in a random order.
+    """Return scores that rank the same weights in the same order, but equal ones in a random order; NaN stays NaN.
 
     The order of equal ones is a function of (seed, name of the layer, place), the same at every level.
 
@@ -146,6 +146,7 @@ def untied(found: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
     values = torch.cat([value.reshape(-1) for value in found.values()]).numpy()
     ranks = torch.empty(len(values), dtype=torch.float64)
     ranks[torch.from_numpy(np.lexsort((np.concatenate(keys), values)))] = torch.arange(len(values)).double()
+    ranks[torch.from_numpy(np.isnan(values))] = torch.nan  # else it would be the largest, and `largest` not refuse it
     parts = torch.split(ranks, [value.numel() for value in found.values()])
     return {name: part.view(found[name].shape) for name, part in zip(found, parts, strict=True)}
 

@@ -263,7 +263,7 @@ class Trunk:
         """
         if control == Control() and self.imp.strategy == "reset":
             return self.level(number, family)
-        level = self.level(number, family)
+        level, family = self.level(number, family), family if number else "iterative"  # nothing is cut yet
         more = {"level": number, "family": family, "control": asdict(control)}
 
         def make() -> Stage:

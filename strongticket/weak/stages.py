@@ -87,14 +87,20 @@ class Stages:
         return spec.key in self._memory if self.folder is None else self.path(spec).exists()
 
     def read(self, spec: Spec) -> Stage | None:
-        """Return a stage that was made, or None."""
+        """Return a stage that was made, or None; a damaged one is set aside, and is none.
+
+        Raises:
+            OSError: the file is there and cannot be read.
+        """
         if self.folder is None:
             return self._memory.get(spec.key)
         path = self.path(spec)
-        if not path.exists():
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
             return None
         try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
             if (content["format"], content["spec"]) != (_FORMAT, canonical_json(spec.to_json())):
                 raise ValueError("it is of another stage")
             if content["digest"] != digest([content["record"], content["tensors"]]):

@@ -13,7 +13,7 @@ from experiments.benchmarks import _machine, _peers, subset_sum
 from experiments.benchmarks._cases import EXPONENT, Instances, Kind, Method, Question, engine
 from experiments.benchmarks._measure import Agreement, Effort, measure
 from experiments.benchmarks._plan import EPS, groups
-from experiments.benchmarks._report import ratios, tables
+from experiments.benchmarks._report import deliver, ratios, tables
 from experiments.benchmarks.subset_sum import SubsetSumBenchmark, run
 from paper_figs import fig05_speed
 from strongticket._files import canonical_json
@@ -182,6 +182,26 @@ def test_the_whole_benchmark_runs_and_verifies(tiny: dict[str, Any]) -> None:
     text = tables(tiny)
     assert "exact minimum [uniform]" in text
     assert "not asked: give --peers" in text
+
+
+def test_a_result_is_shown_and_written_and_a_bad_place_is_refused_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran = []
+
+    def measured() -> dict[str, Any]:
+        ran.append(1)
+        return {"name": "demo", "sizes": (1, 2)}
+
+    with pytest.raises(OSError, match="folder"):
+        deliver(measured, str, tmp_path)
+    assert ran == []
+    deliver(measured, lambda result: f"a table of {result['name']}", None)
+    assert capsys.readouterr().out == "a table of demo\n"
+    out = tmp_path / "new" / "demo.json"
+    deliver(measured, lambda result: "a table", out)
+    assert capsys.readouterr().out == f"a table\nwritten to {out}\n"
+    assert json.loads(out.read_text()) == {"name": "demo", "sizes": [1, 2]}
 
 
 def test_the_figure_is_drawn_from_the_file(tiny: dict[str, Any], tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from experiments import find
+from experiments import _weak_parts, find
 from experiments._weak import STAGES
 from experiments._weak_parts import PARTS, RECIPES, PartName, recipe_of, title_of, weak_part
 from experiments.one_ticket import ARMS, OneTicket
@@ -80,6 +80,17 @@ def test_classes_are_split_and_named_anew() -> None:
         assert sorted(labels[1].unique().tolist()) == [*range(4)]
         assert len(labels[0]) + len(labels[1]) == len(labels[2])
         assert torch.equal(labels[2][labels[2] >= 6] - 6, labels[1])
+
+
+def test_a_part_that_holds_nothing_out_trains_on_all_examples(monkeypatch: pytest.MonkeyPatch) -> None:
+    digits = weak_part("digits", 0)
+    monkeypatch.setattr(_weak_parts, "weak_data", lambda data, seed: digits)
+    whole = weak_part.__wrapped__("mnist-whole", 0)  # no result of another test
+    for i in (0, 1):
+        assert torch.equal(whole.train[i], torch.cat([digits.train[i], digits.validation[i]]))
+        assert torch.equal(whole.validation[i], digits.validation[i])
+        assert torch.equal(whole.test[i], digits.test[i])
+    assert whole.name.endswith("nothing held out")
 
 
 def test_titles_say_what_is_special() -> None:

@@ -101,6 +101,29 @@ def test_files_set_aside_never_replace_each_other(tmp_path: Path) -> None:
     assert [path.read_text() for path in kept] == ["a", "b", "c"]
 
 
+def test_finished_is_what_can_be_read_and_no_error_is_taken_for_an_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, spec = Store(tmp_path), record().spec
+    assert not store.finished(spec)
+    store.write(record())
+    assert store.finished(spec)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", _refused)
+        with pytest.raises(PermissionError):
+            store.finished(spec)
+    store.path(spec).write_text("{")
+    assert not store.finished(spec)
+    assert store.aside() == ()
+    aside = store.set_aside(spec)
+    (aside.parent / "notes.json").write_text("{}")
+    assert store.aside() == (aside,)
+
+
+def _refused(path: Path) -> bytes:
+    raise PermissionError(f"{path} is another's")
+
+
 def test_results_that_could_not_be_read_back_are_not_written(tmp_path: Path) -> None:
     deep: Any = 1
     for _ in range(100):

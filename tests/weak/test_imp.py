@@ -17,6 +17,7 @@ from torch import Tensor
 
 from strongticket import Mask
 from strongticket.runs import Spec
+from strongticket.selection import largest_global
 from strongticket.ticketfile import load
 from strongticket.training.data import Examples
 from strongticket.weak import (
@@ -254,6 +255,29 @@ def test_a_stage_that_another_process_sets_aside_is_made_again(tmp_path: Path, m
     assert stages.made(spec, lambda: Stage({"x": 2}, {})).record["x"] == 2
 
 
+def test_a_stage_that_cannot_be_read_now_is_not_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stages, spec = Stages(tmp_path), Spec("weak-level", 1, {"n": 1})
+    stages.made(spec, lambda: Stage({"x": 1}, {"w": torch.ones(2)}))
+
+    def broken(self: Path) -> bytes:
+        raise OSError(5, "input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_bytes", broken)
+        with pytest.raises(OSError, match="input/output error"):
+            stages.read(spec)
+    found = stages.read(spec)
+    assert found is not None
+    assert found.record == {"x": 1}
+
+
+def test_branches_of_the_whole_network_are_one_whatever_the_family() -> None:
+    own = Trunk(MLP, data())
+    first = own.branch(0, Control("reinit"))
+    second = own.branch(0, Control("reinit"), "one-shot")
+    assert second.record is first.record
+
+
 def test_of_two_that_want_a_stage_one_makes_it(tmp_path: Path) -> None:
     spec, made = Spec("demo", 1, {"seed": 0}), []
 
@@ -404,6 +428,13 @@ def test_untied_scores_keep_the_order_and_are_all_different(values: list[float],
     ranks = torch.cat(list(untied(found, seed).values())).tolist()
     assert sorted(ranks) == list(range(len(values)))
     assert all(ranks[i] < ranks[j] for i, a in enumerate(values) for j, b in enumerate(values) if a < b)
+
+
+def test_scores_that_are_no_numbers_are_refused_among_tied_ones_too() -> None:
+    ranks = untied({"a": torch.tensor([0.0, math.nan, -math.inf]), "b": torch.tensor([1.0])}, 0)
+    assert ranks["a"].isnan().tolist() == [False, True, False]
+    with pytest.raises(ValueError, match="NaN cannot be ranked"):
+        largest_global(ranks, 2)
 
 
 def test_level_0_is_one_for_all_criteria_and_strategies_and_no_other_level_is(
